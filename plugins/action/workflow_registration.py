@@ -1,0 +1,17 @@
+# Copyright: the paas.hardening contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs workflow_registration inside the Ansible worker."""
+
+from __future__ import annotations
+
+from ansible_collections.paas.hardening.plugins.module_utils._controls.enforcement import arguments_of, verb_of
+from ansible_collections.paas.hardening.plugins.module_utils._controls.registration import CONTROL
+from ansible_collections.paas.hardening.plugins.plugin_utils._in_process import InProcessAction
+
+
+class ActionModule(InProcessAction):
+    """The verb and its arguments; everything else is the same for all verbs."""
+
+    verb = staticmethod(verb_of(CONTROL))
+    arguments = arguments_of(CONTROL)

@@ -1,0 +1,126 @@
+# Copyright: the paas.hardening contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Carries out any control on a cluster: the same observe, plan, apply, settle and conclude for all of them."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional
+
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import AUTH_ARGUMENTS, connect
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.readiness import wait_ready
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.release import Release, find_release
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.upgrade import Verdict, verdict
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.values import overlay
+from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Control, Site, Wanted, plan_of
+from ansible_collections.paas.hardening.plugins.module_utils._core.arguments import WAIT_ARGUMENTS, merge
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotProven
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Finding, Proof, status_of, worst_first
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Plan, ref_of
+from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
+from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
+from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import DETECTION_ARGUMENTS, detect
+
+_OWN_ARGUMENTS: Dict[str, Any] = {
+    "probe": {"type": "bool", "default": True},
+    "durability": {"type": "bool", "default": True},
+}
+
+
+def arguments_of(control: Control) -> Dict[str, Any]:
+    """Return the whole argument specification of the verb that enforces the control."""
+    return merge(AUTH_ARGUMENTS, DETECTION_ARGUMENTS, WAIT_ARGUMENTS, _OWN_ARGUMENTS, control.arguments)
+
+
+def verb_of(control: Control) -> Verb:
+    """Return the verb that enforces the control."""
+    return lambda params: Enforcement(control, params)
+
+
+class Enforcement:
+    """One control at work on one cluster."""
+
+    def __init__(self, control: Control, params: Mapping[str, Any]) -> None:
+        self._control = control
+        self._params = params
+        connection = connect(params)
+        objects = Objects(connection)
+        self._site = Site(connection, objects, detect(objects, params["platform"], params["namespace"]))
+        self._releases: Dict[str, Optional[Release]] = {}
+
+    def observe(self) -> Any:
+        return self._control.observe(self._site, self._params)
+
+    def plan(self, observed: Any) -> Plan:
+        return plan_of(self._wanted(observed))
+
+    def apply(self, plan: Plan) -> None:
+        self._site.objects.apply_plan(plan)
+
+    def settle(self, observed: Any, plan: Plan) -> float:
+        written = {ref for ref, _changes in plan.by_object()}
+        known = {ref_of(document): document for document in self._control.workloads(observed)}
+        fresh = {ref: document for ref, document in known.items() if ref not in written}
+        return wait_ready(self._site.objects, list(known), Deadline(self._params["wait_timeout"]), observed=fresh)
+
+    def conclude(self, first: Any, last: Any, plan: Plan, enforced: bool) -> Dict[str, Any]:
+        """Probe the effect and put the result together.
+
+        Raises NotProven when the control was enforced and the effect is not seen: configured is not effective.
+        """
+        control, platform = self._control, self._site.platform
+        probed = bool(self._params["probe"])
+        proof = control.probe(self._site, self._params, last) if probed else Proof()
+        if enforced and probed and proof.verdict != PASS:
+            known = "is not there" if proof.verdict == FAIL else "could not be seen"
+            raise NotProven(
+                f"{control.recommendation.title}: the configuration is right, but the effect {known}: {proof}.",
+                "Look at the logs of the workload, or set probe to false to rest on the configuration alone.",
+            )
+        wanted = self._wanted(last)
+        verdicts = self._verdicts(wanted) if self._params["durability"] else []
+        subject, expected, seen = control.describe(platform, self._params, first)
+        finding = Finding(
+            control=control.recommendation.id,
+            title=control.recommendation.title,
+            severity=control.recommendation.severity,
+            source=control.recommendation.source,
+            subject=subject,
+            status=status_of(bool(plan), enforced, proof, probed),
+            expected=expected,
+            observed=seen,
+            after=control.describe(platform, self._params, last)[2],
+            proof=proof,
+            durability=tuple(entry.as_data() for entry in verdicts),
+        )
+        findings = [finding, *worst_first(control.beside(platform, self._params, last))]
+        values = {entry.values_path: item.values_value for item, entry in zip(wanted, verdicts) if entry.values_path and not entry.durable}
+        return {
+            "platform": self._site.detected.as_data(),
+            "findings": [entry.as_data() for entry in findings],
+            "proof": proof.as_data(),
+            "durability": [entry.as_data() for entry in verdicts],
+            "overlay": overlay(values),
+            "warnings": [str(entry) for entry in verdicts if not entry.durable],
+        }
+
+    def _wanted(self, observed: Any) -> List[Wanted]:
+        return self._control.wanted(self._site.platform, self._params, observed)
+
+    def _verdicts(self, wanted: List[Wanted]) -> List[Verdict]:
+        return [verdict(item.as_change(), item.document, self._release_of(item), item.values_path, item.values_value) for item in wanted if self._lives(item)]
+
+    def _lives(self, item: Wanted) -> bool:
+        """Tell whether there will be anything that an upgrade could undo."""
+        return item.value is not ABSENT or item.found is not ABSENT
+
+    def _release_of(self, item: Wanted) -> Optional[Release]:
+        metadata = item.document.get("metadata") or {}
+        annotations = metadata.get("annotations") or {}
+        key = f"{annotations.get('meta.helm.sh/release-namespace')}/{annotations.get('meta.helm.sh/release-name')}"
+        if key == "None/None":
+            key = str(ref_of(item.document))
+        if key not in self._releases:
+            self._releases[key] = find_release(self._site.objects, item.document)
+        return self._releases[key]

@@ -1,0 +1,62 @@
+# Copyright: the paas.hardening contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What controls ask of workloads and their pods: the container by name, a variable, the pods that are ready."""
+
+from __future__ import annotations
+
+from typing import Any, List, Mapping, Optional
+
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotFound
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Item, look
+
+
+def container_of(workload: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the container of that name; raises NotFound when the workload has none such."""
+    container = look(workload, ("spec", "template", "spec", "containers", Item("name", name)))
+    if container is ABSENT:
+        metadata = workload["metadata"]
+        raise NotFound(
+            f"{workload['kind']} {metadata.get('namespace')}/{metadata['name']} has no container named {name}.",
+            "The platform is not of the shape that was given or detected; run workflow_info.",
+            subject=metadata["name"],
+        )
+    return container
+
+
+def variable_of(container: Mapping[str, Any], name: str) -> Optional[str]:
+    """Return the literal value of an environment variable as the process sees it (the last of several), a description of a reference, or None."""
+    value = None
+    for entry in container.get("env") or ():
+        if entry.get("name") == name:
+            value = entry["value"] if "value" in entry else "(from a reference)" if "valueFrom" in entry else ""
+    return value
+
+
+def selector_text(workload: Mapping[str, Any]) -> str:
+    """Return the workload's pod selector in the form of a label query."""
+    selector = workload["spec"]["selector"]
+    parts = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
+    for rule in selector.get("matchExpressions") or ():
+        operator, values = rule["operator"], ", ".join(rule.get("values") or ())
+        parts.append({"In": f"{rule['key']} in ({values})", "NotIn": f"{rule['key']} notin ({values})", "Exists": rule["key"]}.get(operator, f"!{rule['key']}"))
+    return ",".join(parts)
+
+
+def pods_of(objects: Objects, workload: Mapping[str, Any]) -> List[Mapping[str, Any]]:
+    """Return the pods that the workload selects and that are not being deleted."""
+    pods = objects.list(KINDS["Pod"], namespace=workload["metadata"]["namespace"], labels=selector_text(workload))
+    return [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+
+
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """Tell whether the pod's Ready condition is true."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def ready_pods(objects: Objects, workload: Mapping[str, Any]) -> List[Mapping[str, Any]]:
+    """Return the workload's pods that are ready, by name."""
+    return sorted((pod for pod in pods_of(objects, workload) if is_ready(pod)), key=lambda pod: str(pod["metadata"]["name"]))

@@ -1,0 +1,23 @@
+# Copyright: the paas.hardening contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs a verb as an ordinary module, in a process of its own."""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb, run
+
+
+def run_module(verb: Verb, arguments: Dict[str, Any]) -> None:
+    """Parse the arguments, run the verb, and end the process with its result."""
+    module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)
+    result = run(verb, module.params, check=module.check_mode, diff=module._diff)
+    for warning in result.pop("warnings", ()):
+        module.warn(warning)
+    if result.pop("failed", False):
+        module.fail_json(**result)
+    module.exit_json(**result)

@@ -1,0 +1,58 @@
+# Copyright: the paas.hardening contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The short summary for people at the end of a run: recommendation, before, after, proof, and whether it will last."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any, Dict, List, Mapping, Sequence
+
+_WIDTH = 100
+_MARKS = {"pass": "ok", "fixed": "FIXED", "would-fix": "WOULD FIX", "fail": "FAIL", "unknown": "UNKNOWN", "not-applicable": "n/a"}
+
+
+def summary(results: Sequence[Mapping[str, Any]]) -> List[str]:
+    """Return the lines of the summary for the results of the verbs, in the order in which they ran."""
+    lines: List[str] = []
+    counts: Dict[str, int] = {}
+    for result in results:
+        for finding in result.get("findings") or ():
+            counts[finding["status"]] = counts.get(finding["status"], 0) + 1
+            lines += _finding(finding, result)
+    total = ", ".join(f"{number} {_MARKS[status].lower()}" for status, number in sorted(counts.items()))
+    writes = sum(1 for result in results if result.get("changed"))
+    return [*lines, "", f"{sum(counts.values())} findings: {total or 'none'}. Recommendations changed: {writes}."]
+
+
+def _finding(finding: Mapping[str, Any], result: Mapping[str, Any]) -> List[str]:
+    lines = ["", f"[{_MARKS[finding['status']]}] {finding['title']} ({finding['control']}, {finding['severity']})"]
+    rows = [("on", finding["subject"]), ("before", finding["observed"])]
+    if finding["status"] == "would-fix":
+        rows.append(("wanted", finding["expected"]))
+    elif finding["after"] != finding["observed"]:
+        rows.append(("after", finding["after"]))
+    rows += [("proof", f"{check['verdict']}: {check['what']} -> {check['observed']}") for check in finding["proof"]["checks"]]
+    rows += [("lasts" if verdict["lasts"] else "REVERTS", f"{verdict['field']}: {verdict['reason']}") for verdict in finding["durability"]]
+    rows += [("because", reason) for reason in finding["reasons"]]
+    if finding["hint"]:
+        rows.append(("do", finding["hint"]))
+    for label, text in rows:
+        lines += textwrap.wrap(str(text), _WIDTH, initial_indent=f"  {label:<8} ", subsequent_indent=" " * 11, break_long_words=False)
+    return lines
+
+
+def merged_overlay(results: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
+    """Return the Helm values of all results in one tree."""
+    merged: Dict[str, Any] = {}
+    for result in results:
+        _merge(merged, result.get("overlay") or {})
+    return merged
+
+
+def _merge(into: Dict[str, Any], other: Mapping[str, Any]) -> None:
+    for key, value in other.items():
+        if isinstance(value, Mapping):
+            _merge(into.setdefault(key, {}), value)
+        else:
+            into[key] = value
