@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-from ansible_collections.paas.hardening.plugins.module_utils._controls.inventory import ARGUMENTS, Inventory
+from ansible_collections.paas.hardening.plugins.module_utils._controls.inventory import VERB
 from ansible_collections.paas.hardening.plugins.plugin_utils._in_process import InProcessAction
 
 
 class ActionModule(InProcessAction):
-    """The verb and its arguments; everything else is the same for all verbs."""
+    """Everything but the verb is the same for all verbs."""
 
-    verb = Inventory
-    arguments = ARGUMENTS
+    verb = VERB

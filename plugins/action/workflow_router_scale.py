@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-from ansible_collections.paas.hardening.plugins.module_utils._controls.enforcement import arguments_of, verb_of
+from ansible_collections.paas.hardening.plugins.module_utils._controls.enforcement import verb_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.router_scale import CONTROL
 from ansible_collections.paas.hardening.plugins.plugin_utils._in_process import InProcessAction
 
 
 class ActionModule(InProcessAction):
-    """The verb and its arguments; everything else is the same for all verbs."""
+    """Everything but the verb is the same for all verbs."""
 
-    verb = staticmethod(verb_of(CONTROL))
-    arguments = arguments_of(CONTROL)
+    verb = verb_of(CONTROL)

@@ -104,6 +104,10 @@ options:
       - Can be given by the environment variable E(K8S_AUTH_IMPERSONATE_GROUPS), separated by commas.
     type: list
     elements: str
+  retry_timeout:
+    description: Seconds during which a request is repeated while the API server is away or busy. Only what is safe to repeat is repeated.
+    type: int
+    default: 20
   platform:
     description:
       - The platform, in its shape. Found out, with evidence, when it is not given.

@@ -94,12 +94,12 @@ failure:
   sample: {"reason": "NotFound", "code": null, "object": "", "hint": "Check kubeconfig, context and namespace."}
 """
 
-from ansible_collections.paas.hardening.plugins.module_utils._controls.inventory import ARGUMENTS, Inventory
+from ansible_collections.paas.hardening.plugins.module_utils._controls.inventory import VERB
 from ansible_collections.paas.hardening.plugins.module_utils._core.module import run_module
 
 
 def main() -> None:
-    run_module(Inventory, ARGUMENTS)
+    run_module(VERB)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ changed:
   sample: true
 waited:
   description: Seconds spent waiting for rollouts.
-  returned: always
+  returned: success
   type: float
   sample: 4.2
 platform:
@@ -276,13 +276,13 @@ failure:
       sample: Grant patch on deployments in namespace deis.
 """
 
-from ansible_collections.paas.hardening.plugins.module_utils._controls.enforcement import arguments_of, verb_of
+from ansible_collections.paas.hardening.plugins.module_utils._controls.enforcement import verb_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.router_scale import CONTROL
 from ansible_collections.paas.hardening.plugins.module_utils._core.module import run_module
 
 
 def main() -> None:
-    run_module(verb_of(CONTROL), arguments_of(CONTROL))
+    run_module(verb_of(CONTROL))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Dict, Mapping, Optional, Tuple
 
 from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb, run
 
 
@@ -22,7 +23,6 @@ class InProcessAction(ActionBase):  # type: ignore[misc]
     """An action plugin that runs a verb itself where it can, and the module of the same name where it cannot."""
 
     verb: ClassVar[Verb]
-    arguments: ClassVar[Dict[str, Any]]
     _supports_check_mode = True
     _supports_async = True
     _supports_diff = True
@@ -32,11 +32,11 @@ class InProcessAction(ActionBase):  # type: ignore[misc]
         variables = task_vars or {}
         if not self._local(variables):
             return dict(self._execute_module(task_vars=variables, wrap_async=self._task.async_val))
-        validation, params = self.validate_argument_spec(argument_spec=self.arguments)
-        result = run(self.verb, params, check=self._task.check_mode, diff=self._task.diff)
+        validation, params = self.validate_argument_spec(argument_spec=self.verb.arguments)
+        result = run(self.verb.begin, params, check=self._task.check_mode, diff=self._task.diff)
         for warning in result.pop("warnings", ()):
             self._display.warning(warning)
-        return dict(remove_values(result, validation._no_log_values), invocation={"module_args": "(ran in process)"})
+        return dict(remove_values(result, validation._no_log_values | set(self.verb.secrets(params))))
 
     def _local(self, variables: Mapping[str, Any]) -> bool:
         """Tell whether the module would run on this machine, as this user, with this interpreter and environment: then so may we."""

@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import Connection
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import Finding, Proof, Source
-from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Path, Plan, look, ref_of
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Path, Plan, look, ref_of, same
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import Detected
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Platform
 
@@ -69,7 +69,7 @@ class Wanted:
         """Tell whether the field is as wanted. A whole object holds when it exists; its fields are wanted one by one."""
         if not self.path:
             return (self.found is ABSENT) == (self.value is ABSENT)
-        return self.found is self.value if self.value is ABSENT or self.found is ABSENT else bool(self.found == self.value)
+        return self.found is self.value if self.value is ABSENT or self.found is ABSENT else same(self.found, self.value)
 
     def as_change(self) -> Change:
         return Change(ref_of(self.document), self.path, self.found, self.value, self.why)

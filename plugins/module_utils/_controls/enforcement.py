@@ -5,19 +5,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping
 
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import AUTH_ARGUMENTS, connect
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import AUTH_ARGUMENTS, RETRY_ARGUMENTS, connect, secret_values
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.readiness import wait_ready
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.release import Release, find_release
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.upgrade import Verdict, verdict
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.values import overlay
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.release import Releases
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.upgrade import UNKNOWN, Verdict, durable_values, verdict
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Control, Site, Wanted, plan_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.arguments import WAIT_ARGUMENTS, merge
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotProven
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Finding, Proof, status_of, worst_first
-from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Plan, ref_of
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Plan, path_text, ref_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import DETECTION_ARGUMENTS, detect
@@ -28,14 +27,10 @@ _OWN_ARGUMENTS: Dict[str, Any] = {
 }
 
 
-def arguments_of(control: Control) -> Dict[str, Any]:
-    """Return the whole argument specification of the verb that enforces the control."""
-    return merge(AUTH_ARGUMENTS, DETECTION_ARGUMENTS, WAIT_ARGUMENTS, _OWN_ARGUMENTS, control.arguments)
-
-
 def verb_of(control: Control) -> Verb:
     """Return the verb that enforces the control."""
-    return lambda params: Enforcement(control, params)
+    arguments = merge(AUTH_ARGUMENTS, RETRY_ARGUMENTS, DETECTION_ARGUMENTS, WAIT_ARGUMENTS, _OWN_ARGUMENTS, control.arguments)
+    return Verb(arguments, lambda params: Enforcement(control, params), secret_values)
 
 
 class Enforcement:
@@ -47,7 +42,7 @@ class Enforcement:
         connection = connect(params)
         objects = Objects(connection)
         self._site = Site(connection, objects, detect(objects, params["platform"], params["namespace"]))
-        self._releases: Dict[str, Optional[Release]] = {}
+        self._releases = Releases(objects)
 
     def observe(self) -> Any:
         return self._control.observe(self._site, self._params)
@@ -62,7 +57,9 @@ class Enforcement:
         written = {ref for ref, _changes in plan.by_object()}
         known = {ref_of(document): document for document in self._control.workloads(observed)}
         fresh = {ref: document for ref, document in known.items() if ref not in written}
-        return wait_ready(self._site.objects, list(known), Deadline(self._params["wait_timeout"]), observed=fresh)
+        deadline = Deadline(self._params["wait_timeout"])
+        seconds = wait_ready(self._site.objects, list(known), deadline, observed=fresh.values())
+        return seconds if deadline.paused else 0.0
 
     def conclude(self, first: Any, last: Any, plan: Plan, enforced: bool) -> Dict[str, Any]:
         """Probe the effect and put the result together.
@@ -78,8 +75,7 @@ class Enforcement:
                 f"{control.recommendation.title}: the configuration is right, but the effect {known}: {proof}.",
                 "Look at the logs of the workload, or set probe to false to rest on the configuration alone.",
             )
-        wanted = self._wanted(last)
-        verdicts = self._verdicts(wanted) if self._params["durability"] else []
+        verdicts = self._verdicts(self._wanted(last)) if self._params["durability"] else []
         subject, expected, seen = control.describe(platform, self._params, first)
         finding = Finding(
             control=control.recommendation.id,
@@ -95,32 +91,25 @@ class Enforcement:
             durability=tuple(entry.as_data() for entry in verdicts),
         )
         findings = [finding, *worst_first(control.beside(platform, self._params, last))]
-        values = {entry.values_path: item.values_value for item, entry in zip(wanted, verdicts) if entry.values_path and not entry.durable}
         return {
             "platform": self._site.detected.as_data(),
             "findings": [entry.as_data() for entry in findings],
             "proof": proof.as_data(),
             "durability": [entry.as_data() for entry in verdicts],
-            "overlay": overlay(values),
-            "warnings": [str(entry) for entry in verdicts if not entry.durable],
+            "overlay": durable_values(verdicts),
+            "warnings": [f"{entry.ref}, {path_text(entry.path)}: {entry.reason}" for entry in verdicts if not entry.durable],
         }
 
     def _wanted(self, observed: Any) -> List[Wanted]:
         return self._control.wanted(self._site.platform, self._params, observed)
 
     def _verdicts(self, wanted: List[Wanted]) -> List[Verdict]:
-        return [verdict(item.as_change(), item.document, self._release_of(item), item.values_path, item.values_value) for item in wanted if self._lives(item)]
+        return [self._verdict(item) for item in wanted if item.value is not ABSENT]
 
-    def _lives(self, item: Wanted) -> bool:
-        """Tell whether there will be anything that an upgrade could undo."""
-        return item.value is not ABSENT or item.found is not ABSENT
-
-    def _release_of(self, item: Wanted) -> Optional[Release]:
-        metadata = item.document.get("metadata") or {}
-        annotations = metadata.get("annotations") or {}
-        key = f"{annotations.get('meta.helm.sh/release-namespace')}/{annotations.get('meta.helm.sh/release-name')}"
-        if key == "None/None":
-            key = str(ref_of(item.document))
-        if key not in self._releases:
-            self._releases[key] = find_release(self._site.objects, item.document)
-        return self._releases[key]
+    def _verdict(self, item: Wanted) -> Verdict:
+        change = item.as_change()
+        try:
+            release = self._releases.of(item.document)
+        except Failure as error:
+            return Verdict(UNKNOWN, f"The Helm release could not be read: {error}", ref=change.ref, path=change.path)
+        return verdict(change, item.document, release, item.values_path, item.values_value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import AUTH_ARGUMENTS, connect
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import AUTH_ARGUMENTS, RETRY_ARGUMENTS, connect, secret_values
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.readiness import readiness_of
@@ -16,10 +16,10 @@ from ansible_collections.paas.hardening.plugins.module_utils._cluster.release im
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import is_ready
 from ansible_collections.paas.hardening.plugins.module_utils._core.arguments import merge
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan
+from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import DETECTION_ARGUMENTS, Detected, detect
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Platform
 
-ARGUMENTS: Dict[str, Any] = merge(AUTH_ARGUMENTS, DETECTION_ARGUMENTS)
 _WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 _ZONE = "topology.kubernetes.io/zone"
 
@@ -111,3 +111,6 @@ def _components(platform: Platform, workloads: Tuple[Mapping[str, Any], ...]) ->
             }
         )
     return sorted(components, key=lambda component: (component["component"], component["kind"]))
+
+
+VERB = Verb(merge(AUTH_ARGUMENTS, RETRY_ARGUMENTS, DETECTION_ARGUMENTS), Inventory, secret_values)

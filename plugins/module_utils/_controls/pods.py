@@ -46,9 +46,14 @@ def selector_text(workload: Mapping[str, Any]) -> str:
 
 
 def pods_of(objects: Objects, workload: Mapping[str, Any]) -> List[Mapping[str, Any]]:
-    """Return the pods that the workload selects and that are not being deleted."""
+    """Return the pods that the workload selects and that are there to stay."""
     pods = objects.list(KINDS["Pod"], namespace=workload["metadata"]["namespace"], labels=selector_text(workload))
-    return [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+    return [pod for pod in pods if not is_leaving(pod)]
+
+
+def is_leaving(pod: Mapping[str, Any]) -> bool:
+    """Tell whether the pod is being deleted or is over; an evicted pod can lie there for days."""
+    return bool(pod["metadata"].get("deletionTimestamp")) or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:

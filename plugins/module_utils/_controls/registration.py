@@ -29,7 +29,7 @@ RECOMMENDATION = Recommendation(
     source=Source(
         "Deis Workflow, Production Deployments",
         "Registration is Admin-Only",
-        "The first user to run a deis register command becomes the initial \"admin\" user, and registrations after that are disallowed unless requested by an admin.",
+        'By default, registration with the Workflow controller is in "admin_only" mode.',
     ),
 )
 _CLOSING = ("admin_only", "disabled")
@@ -72,7 +72,7 @@ class RegistrationControl:
             for setting in facts.inert:
                 document = site.objects.find(KINDS[setting.workload.kind], setting.workload.name, site.namespace)
                 inert += [document] if document else []
-        closes = params["mode"] in _CLOSING and _setting(workload, facts) != facts.values[params["mode"]]
+        closes = params["mode"] in _CLOSING and not _means(facts, _setting(workload, facts), facts.values[params["mode"]])
         asked = closes and params["require_administrator"]
         return Observed(workload, tuple(inert), _administrators(site, facts.accounts) if asked else None)
 
@@ -91,14 +91,17 @@ class RegistrationControl:
         if not stated and not container.get("envFrom") and facts.default == value:
             # The code's own default is what is wanted: nothing to state, nothing that an upgrade could undo.
             return [Wanted(observed.workload, path, ABSENT, "")]
-        self._refuse_lockout(params, observed)
+        self._refuse_lockout(observed)
+        if stated and _means(facts, stated[0].get("value"), value):
+            # Another spelling of the same ("False", "0") is left as it stands.
+            return [Wanted(observed.workload, path, stated[0]["value"], RECOMMENDATION.title, facts.values_path, value)]
         why = f"registration {params['mode']}: {RECOMMENDATION.title}" if params["mode"] in _CLOSING else "registration is opened again, as asked"
         fields = [Wanted(observed.workload, path, value, why, facts.values_path, value)]
         if stated and "valueFrom" in stated[0]:
             fields.append(Wanted(observed.workload, _path(facts) + ("valueFrom",), ABSENT, "a literal value takes the place of the reference"))
         return fields
 
-    def _refuse_lockout(self, params: Mapping[str, Any], observed: Observed) -> None:
+    def _refuse_lockout(self, observed: Observed) -> None:
         administrators = observed.administrators
         if administrators is None or (administrators.active or 0) > 0:
             return
@@ -142,9 +145,19 @@ def _path(facts: Registration) -> Path:
 
 
 def _setting(workload: Mapping[str, Any], facts: Registration) -> str:
-    """Return the value that the code obeys: the variable, or its own default."""
-    value = variable_of(container_of(workload, facts.workload.container), facts.variable)
-    return facts.default if value is None else value
+    """Return the value that the code obeys: the variable, or its own default; what a whole ConfigMap or Secret may set is not known."""
+    container = container_of(workload, facts.workload.container)
+    value = variable_of(container, facts.variable)
+    if value is None:
+        return "(perhaps from envFrom)" if container.get("envFrom") else facts.default
+    return value
+
+
+def _means(facts: Registration, found: Any, value: str) -> bool:
+    """Tell whether the code takes what was found for the value."""
+    if not isinstance(found, str) or found.startswith("("):
+        return False
+    return (found.lower() == "true") == (value == "true") if facts.boolean else found == value
 
 
 def _closed_by(workload: Mapping[str, Any], facts: Registration) -> List[str]:
@@ -200,17 +213,20 @@ def _matches(known: Answer, answer: HttpAnswer) -> bool:
         return False
     if known.no_cookie and known.no_cookie in cookies:
         return False
-    if known.json_field and _json_field(answer.text, known.json_field[0]) != known.json_field[1]:
+    document = _json_object(answer.text) if known.json_field or known.json_names else {}
+    if known.json_field and document.get(known.json_field[0]) != known.json_field[1]:
+        return False
+    if not set(known.json_names) <= set(document):
         return False
     return all(text in answer.text for text in known.contains) and not any(text in answer.text for text in known.lacks)
 
 
-def _json_field(text: str, name: str) -> Any:
+def _json_object(text: str) -> Mapping[str, Any]:
     try:
         document = json.loads(text)
     except ValueError:
-        return None
-    return document.get(name) if isinstance(document, dict) else None
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _finding(suffix: str, title: str, severity: str, status: str, subject: str, expected: str, seen: str, hint: str, reason: str) -> Finding:
@@ -251,7 +267,7 @@ def _inert_settings(facts: Registration, observed: Observed) -> List[Finding]:
 
 def _side_doors(facts: Registration, observed: Observed) -> List[Finding]:
     container = container_of(observed.workload, facts.workload.container)
-    doors = [name for name in facts.side_doors if variable_of(container, name) is not None]
+    doors = [name for name in facts.side_doors if variable_of(container, name)]
     if not doors:
         return []
     return [

@@ -13,6 +13,9 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.control i
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import pods_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotFound, Refused
 
+# Tells our disruption budget from one that somebody else gave the same name.
+_OWNER: Dict[str, str] = {"app.kubernetes.io/managed-by": "paas.hardening"}
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -32,6 +35,11 @@ class Observed:
         """The name of the disruption budget that this collection makes."""
         return str(self.workload["metadata"]["name"])
 
+    def owns(self, budget: Mapping[str, Any]) -> bool:
+        """Tell whether this collection made the budget: a name alone proves nothing."""
+        metadata = budget["metadata"]
+        return metadata["name"] == self.budget_name and _OWNER.items() <= (metadata.get("labels") or {}).items()
+
     def missing_budget(self) -> Dict[str, Any]:
         """Return the address of the budget that is not there yet."""
         metadata = {"name": self.budget_name, "namespace": self.workload["metadata"]["namespace"]}
@@ -40,7 +48,7 @@ class Observed:
     def new_budget(self) -> Dict[str, Any]:
         """Return the budget to make: at most one router away, which never blocks a drain whatever the count."""
         document = self.missing_budget()
-        document["metadata"] = {**document["metadata"], "labels": {"app.kubernetes.io/managed-by": "paas.hardening"}}
+        document["metadata"] = {**document["metadata"], "labels": dict(_OWNER)}
         document["spec"] = {"maxUnavailable": 1, "selector": self.workload["spec"]["selector"]}
         return document
 

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union
 
-from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import is_ready
+from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import is_leaving, is_ready
 from ansible_collections.paas.hardening.plugins.module_utils._controls.router_observation import Observed
 
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
+SOFT = "preferredDuringSchedulingIgnoredDuringExecution"
+HARD = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
 def host_ports(workload: Mapping[str, Any]) -> List[int]:
@@ -29,7 +31,7 @@ def usable_nodes(observed: Observed) -> List[str]:
     taken = {
         pod["spec"].get("nodeName")
         for pod in observed.other_pods
-        if pod["metadata"].get("uid") not in own and ports & set(_ports_of(pod)) and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+        if pod["metadata"].get("uid") not in own and ports & set(_ports_of(pod)) and not is_leaving(pod)
     }
     return [node["metadata"]["name"] for node in observed.nodes if _carries(node, template) and node["metadata"]["name"] not in taken]
 
@@ -45,8 +47,18 @@ def _carries(node: Mapping[str, Any], template: Mapping[str, Any]) -> bool:
         return False
     if any(labels.get(key) != value for key, value in selector.items()):
         return False
+    required = ((template.get("affinity") or {}).get("nodeAffinity") or {}).get(HARD)
+    if required and not any(_meets(term, node) for term in required["nodeSelectorTerms"]):
+        return False
     hard = [taint for taint in node["spec"].get("taints") or () if taint["effect"] in ("NoSchedule", "NoExecute")]
     return all(any(_tolerates(toleration, taint) for toleration in template.get("tolerations") or ()) for taint in hard)
+
+
+def _meets(term: Mapping[str, Any], node: Mapping[str, Any]) -> bool:
+    fields = {"metadata.name": node["metadata"]["name"]}
+    rules = [(rule, node["metadata"].get("labels") or {}) for rule in term.get("matchExpressions") or ()]
+    rules += [(rule, fields) for rule in term.get("matchFields") or ()]
+    return bool(rules) and all(_holds(rule, labels) for rule, labels in rules)
 
 
 def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
@@ -76,34 +88,72 @@ def crowded_pod(promised: int, observed: Observed) -> Optional[Mapping[str, Any]
     return max(observed.pods, key=lambda pod: (counts[pod["spec"]["nodeName"]], pod["metadata"].get("creationTimestamp") or "", pod["metadata"]["name"]))
 
 
-def spread_terms(workload: Mapping[str, Any], field: str, hard: bool) -> List[Dict[str, Any]]:
-    """Return the anti-affinity terms as they should be: those that are there, and ours for what they do not cover.
+def one_per_node(spread: str, workload: Mapping[str, Any]) -> bool:
+    """Tell whether no node can carry two routers: by host ports, or because they are kept apart without exception."""
+    return spread == "hard" or bool(host_ports(workload)) or any(_covers(term, HOSTNAME, workload) for term in _affinity(workload).get(HARD) or ())
+
+
+def spread_terms(workload: Mapping[str, Any], field: str) -> List[Dict[str, Any]]:
+    """Return the anti-affinity terms as they should be: those that are there, and ours for what nothing there covers.
 
     The list has no merge key, so it is wanted as a whole. Terms work on every Kubernetes since 1.6, which topology spread constraints do not.
     """
-    affinity = (workload["spec"]["template"]["spec"].get("affinity") or {}).get("podAntiAffinity") or {}
-    there = [dict(term) for term in affinity.get(field) or ()]
-    keys = [HOSTNAME] if hard else [HOSTNAME, ZONE]
-    for key in keys:
-        if not any((term if hard else term["podAffinityTerm"]).get("topologyKey") == key for term in there):
-            term = {"labelSelector": {"matchLabels": dict(workload["spec"]["selector"].get("matchLabels") or {})}, "topologyKey": key}
-            there.append(term if hard else {"weight": 100 if key == HOSTNAME else 50, "podAffinityTerm": term})
-    return there
+    hard = field == HARD
+    terms = [dict(term) for term in _affinity(workload).get(field) or ()]
+    for key in [HOSTNAME] if hard else [HOSTNAME, ZONE]:
+        if not any(_covers(term, key, workload) for term in _keeping_apart(workload, hard)):
+            term = {"labelSelector": dict(workload["spec"]["selector"]), "topologyKey": key}
+            terms.append(term if hard else {"weight": 100 if key == HOSTNAME else 50, "podAffinityTerm": term})
+    return terms
+
+
+def _affinity(workload: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (workload["spec"]["template"]["spec"].get("affinity") or {}).get("podAntiAffinity") or {}
+
+
+def _keeping_apart(workload: Mapping[str, Any], hard: bool) -> Iterator[Mapping[str, Any]]:
+    """Yield everything that keeps pods of the workload apart at least as strongly as asked."""
+    yield from _affinity(workload).get(HARD) or ()
+    if not hard:
+        yield from (term["podAffinityTerm"] for term in _affinity(workload).get(SOFT) or ())
+        constraints = workload["spec"]["template"]["spec"].get("topologySpreadConstraints") or ()
+        yield from (constraint for constraint in constraints if constraint["maxSkew"] == 1)
+
+
+def _covers(term: Mapping[str, Any], key: str, workload: Mapping[str, Any]) -> bool:
+    """Tell whether the term is about this topology and about the routers themselves: one whose labels are those of other pods does nothing."""
+    own = workload["metadata"]["namespace"]
+    elsewhere = own not in term["namespaces"] if term.get("namespaces") else bool(term.get("namespaceSelector"))
+    selector = term.get("labelSelector")
+    return term.get("topologyKey") == key and not elsewhere and selector is not None and _selects(selector, _labels(workload))
 
 
 def budgets_over(observed: Observed) -> List[Mapping[str, Any]]:
-    """Return the disruption budgets that select the routers."""
-    labels = observed.workload["spec"]["template"]["metadata"].get("labels") or {}
-    return [budget for budget in observed.budgets if _selects((budget["spec"].get("selector") or {}), labels)]
+    """Return the disruption budgets that select the routers. The empty selector selects every pod, a missing one none."""
+    selectors = [(budget, budget["spec"].get("selector")) for budget in observed.budgets]
+    return [budget for budget, selector in selectors if selector is not None and _selects(selector, _labels(observed.workload))]
+
+
+def portion(value: Union[int, str], whole: int, up: bool) -> int:
+    """Return how many of the whole a number or a percentage means, rounded up or down."""
+    if isinstance(value, int):
+        return value
+    parts = int(value.rstrip("%")) * whole
+    return -(-parts // 100) if up else parts // 100
+
+
+def _labels(workload: Mapping[str, Any]) -> Mapping[str, str]:
+    return workload["spec"]["template"]["metadata"].get("labels") or {}
 
 
 def _selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    wanted = selector.get("matchLabels") or {}
-    if any(labels.get(key) != value for key, value in wanted.items()):
-        return False
-    for rule in selector.get("matchExpressions") or ():
-        key, operator, values = rule["key"], rule["operator"], rule.get("values") or ()
-        holds = {"In": labels.get(key) in values, "NotIn": labels.get(key) not in values, "Exists": key in labels, "DoesNotExist": key not in labels}
-        if not holds[operator]:
-            return False
-    return True
+    exact = (selector.get("matchLabels") or {}).items()
+    return all(labels.get(key) == value for key, value in exact) and all(_holds(rule, labels) for rule in selector.get("matchExpressions") or ())
+
+
+def _holds(rule: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    key, operator, values = rule["key"], rule["operator"], rule.get("values") or ()
+    if operator in ("Gt", "Lt"):
+        found = labels.get(key, "")
+        return found.isdigit() and (int(found) > int(values[0]) if operator == "Gt" else int(found) < int(values[0]))
+    return {"In": labels.get(key) in values, "NotIn": labels.get(key) not in values, "Exists": key in labels, "DoesNotExist": key not in labels}[operator]

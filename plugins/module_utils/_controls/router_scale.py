@@ -12,10 +12,14 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.control i
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import is_ready
 from ansible_collections.paas.hardening.plugins.module_utils._controls.router_observation import Observed, observe_router
 from ansible_collections.paas.hardening.plugins.module_utils._controls.router_placement import (
+    HARD,
+    SOFT,
     budgets_over,
     crowded_pod,
     host_ports,
     nodes_in_use,
+    one_per_node,
+    portion,
     promised_nodes,
     spread_terms,
     usable_nodes,
@@ -37,8 +41,6 @@ RECOMMENDATION = Recommendation(
 )
 LEAST = 2
 _AFFINITY: Path = ("spec", "template", "spec", "affinity", "podAntiAffinity")
-_SOFT = "preferredDuringSchedulingIgnoredDuringExecution"
-_HARD = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
 class RouterScaleControl:
@@ -59,7 +61,7 @@ class RouterScaleControl:
     def wanted(self, platform: Platform, params: Mapping[str, Any], observed: Observed) -> List[Wanted]:
         replicas = wanted_replicas(params, observed)
         return [
-            *_count(platform, observed, replicas),
+            *_count(platform, params, observed, replicas),
             *_strategy(params, observed, replicas),
             *_spread(params, observed),
             *_budget(params, observed),
@@ -83,30 +85,13 @@ class RouterScaleControl:
         metadata = observed.workload["metadata"]
         ready = sum(1 for pod in observed.pods if is_ready(pod))
         budgets = len(budgets_over(observed))
-        expected = f"{wanted_replicas(params, observed)} routers, spread {params['spread']}" + (", disruption budget" if params["disruption_budget"] else "")
-        seen = f"{observed.workload['spec'].get('replicas', 1)} routers, {ready} ready on {len(nodes_in_use(observed.pods))} nodes, {budgets} disruption budgets"
+        expected = f"routers: {wanted_replicas(params, observed)}, spread {params['spread']}" + (", disruption budget" if params["disruption_budget"] else "")
+        count, nodes = observed.workload["spec"].get("replicas", 1), len(nodes_in_use(observed.pods))
+        seen = f"routers: {count}, ready: {ready} on {nodes} nodes, disruption budgets: {budgets}"
         return f"{observed.workload['kind']} {metadata['namespace']}/{metadata['name']}", expected, seen
 
     def beside(self, platform: Platform, params: Mapping[str, Any], observed: Observed) -> List[Finding]:
-        findings = []
-        for budget in budgets_over(observed):
-            allowed = (budget.get("status") or {}).get("disruptionsAllowed")
-            if budget["metadata"]["name"] != observed.budget_name and allowed == 0:
-                name = budget["metadata"]["name"]
-                findings.append(
-                    Finding(
-                        control=f"{RECOMMENDATION.id}-drain-blocked",
-                        title="A disruption budget lets no router go: a drain of its node never ends",
-                        severity="medium",
-                        source=RECOMMENDATION.source,
-                        subject=f"PodDisruptionBudget {budget['metadata']['namespace']}/{name}",
-                        status=FAIL,
-                        expected="at least one allowed disruption",
-                        observed="0 allowed disruptions",
-                        hint=f"Lower minAvailable of {name} below the number of routers, or use maxUnavailable: 1.",
-                    )
-                )
-        return findings
+        return _budgets_of_others(observed, wanted_replicas(params, observed))
 
 
 def wanted_replicas(params: Mapping[str, Any], observed: Observed) -> int:
@@ -120,11 +105,18 @@ def wanted_replicas(params: Mapping[str, Any], observed: Observed) -> int:
         return int(params["replicas"])
     if params["one_per_node"]:
         return max(1, min(len(usable_nodes(observed)), int(params["maximum"])))
+    if observed.autoscaler is not None:
+        # The number of the moment is the load's: taken as a wish, it would raise the lower bound at every run.
+        return max(LEAST, _lower_bound(observed.autoscaler))
     return max(LEAST, int(observed.workload["spec"].get("replicas", 1)))
 
 
-def _count(platform: Platform, observed: Observed, replicas: int) -> List[Wanted]:
-    _refuse_overcrowding(observed, replicas)
+def _lower_bound(scaler: Mapping[str, Any]) -> int:
+    return int(scaler["spec"].get("minReplicas", 1))
+
+
+def _count(platform: Platform, params: Mapping[str, Any], observed: Observed, replicas: int) -> List[Wanted]:
+    _refuse_overcrowding(params, observed, replicas)
     why = f"{replicas} routers, so that one may fail"
     scaler = observed.autoscaler
     if scaler is None:
@@ -137,52 +129,102 @@ def _count(platform: Platform, observed: Observed, replicas: int) -> List[Wanted
             f"Raise maxReplicas of {name}, or ask for fewer routers.",
             subject=name,
         )
-    lowest = max(replicas, int(scaler["spec"].get("minReplicas", 1)))
+    lowest = max(replicas, _lower_bound(scaler))
     return [Wanted(scaler, ("spec", "minReplicas"), lowest, f"{why}; the autoscaler {name} owns the count")]
 
 
-def _refuse_overcrowding(observed: Observed, replicas: int) -> None:
-    ports = host_ports(observed.workload)
-    if not ports:
+def _refuse_overcrowding(params: Mapping[str, Any], observed: Observed, replicas: int) -> None:
+    nodes = len(usable_nodes(observed))
+    if replicas <= nodes or not one_per_node(params["spread"], observed.workload):
         return
-    nodes = usable_nodes(observed)
-    if replicas > len(nodes):
-        raise Refused(
-            f"{replicas} routers cannot run: each takes the host ports {', '.join(map(str, ports))} of its node, and {len(nodes)} nodes can carry one.",
-            f"Ask for at most {len(nodes)} routers, add nodes, or turn host ports off.",
-            subject="replicas",
-        )
+    ports = host_ports(observed.workload)
+    because = f"each takes the host ports {', '.join(map(str, ports))} of its node" if ports else "each needs a node of its own (anti-affinity)"
+    raise Refused(
+        f"{replicas} routers cannot run: {because}, and {nodes} nodes can carry one.",
+        f"Ask for at most {nodes} routers, add nodes, or {'turn host ports off' if ports else 'use spread: soft'}.",
+        subject="replicas",
+    )
 
 
 def _strategy(params: Mapping[str, Any], observed: Observed, replicas: int) -> List[Wanted]:
     """Where every usable node already carries a router, a surge pod has nowhere to go: replace one by one instead."""
-    exclusive = bool(host_ports(observed.workload)) or params["spread"] == "hard"
     strategy = observed.workload["spec"].get("strategy") or {}
-    if not exclusive or replicas < len(usable_nodes(observed)) or strategy.get("type") == "Recreate":
+    alone = one_per_node(params["spread"], observed.workload)
+    if not alone or replicas < len(usable_nodes(observed)) or strategy.get("type") == "Recreate":
         return []
     why = "every node carries a router: a rollout that needs a free node would never end"
     rolling: Path = ("spec", "strategy", "rollingUpdate")
-    return [Wanted(observed.workload, rolling + ("maxUnavailable",), 1, why), Wanted(observed.workload, rolling + ("maxSurge",), 0, why)]
+    there = strategy.get("rollingUpdate") or {}
+    away, surge = there.get("maxUnavailable", "25%"), there.get("maxSurge", "25%")
+    # Kubernetes takes 1 where both come out as 0.
+    if portion(surge, replicas, up=True) != 0 or not 1 <= max(1, portion(away, replicas, up=False)) < max(replicas, LEAST):
+        away, surge = 1, 0
+    return [Wanted(observed.workload, rolling + ("maxUnavailable",), away, why), Wanted(observed.workload, rolling + ("maxSurge",), surge, why)]
 
 
 def _spread(params: Mapping[str, Any], observed: Observed) -> List[Wanted]:
     if params["spread"] == "none":
         return []
-    field = _HARD if params["spread"] == "hard" else _SOFT
-    terms = spread_terms(observed.workload, field, hard=params["spread"] == "hard")
-    return [Wanted(observed.workload, _AFFINITY + (field,), terms, "routers on different nodes, so that one node may fail")]
+    field = HARD if params["spread"] == "hard" else SOFT
+    terms = spread_terms(observed.workload, field)
+    return [Wanted(observed.workload, _AFFINITY + (field,), terms, "routers on different nodes, so that one node may fail")] if terms else []
 
 
 def _budget(params: Mapping[str, Any], observed: Observed) -> List[Wanted]:
-    own = [budget for budget in budgets_over(observed) if budget["metadata"]["name"] == observed.budget_name]
+    why = "a drain takes one router at a time"
+    own = [budget for budget in observed.budgets if observed.owns(budget)]
     if not params["disruption_budget"]:
         return [Wanted(budget, (), ABSENT, "no disruption budget is wanted") for budget in own]
+    if any(not observed.owns(budget) for budget in budgets_over(observed)):
+        return [Wanted(budget, (), ABSENT, "somebody else's budget covers the routers, and two make every eviction fail") for budget in own]
     if own:
-        return [Wanted(own[0], ("spec", "maxUnavailable"), 1, "a drain takes one router at a time"), Wanted(own[0], ("spec", "minAvailable"), ABSENT, "")]
-    if budgets_over(observed):
-        # A second budget over the same pods makes every eviction fail.
-        return []
-    return [Wanted(observed.missing_budget(), (), observed.new_budget(), "a drain takes one router at a time")]
+        return [
+            Wanted(own[0], ("spec", "maxUnavailable"), 1, why),
+            Wanted(own[0], ("spec", "minAvailable"), ABSENT, why),
+            Wanted(own[0], ("spec", "selector"), observed.workload["spec"]["selector"], why),
+        ]
+    if any(budget["metadata"]["name"] == observed.budget_name for budget in observed.budgets):
+        raise Refused(
+            f"PodDisruptionBudget {observed.budget_name} is somebody else's and does not select the routers.",
+            "Rename it or mend its selector, or set disruption_budget to false.",
+            subject=observed.budget_name,
+        )
+    return [Wanted(observed.missing_budget(), (), observed.new_budget(), why)]
+
+
+def _budgets_of_others(observed: Observed, replicas: int) -> List[Finding]:
+    findings = []
+    others = [budget for budget in budgets_over(observed) if not observed.owns(budget)]
+    names = ", ".join(budget["metadata"]["name"] for budget in others)
+    if len(others) > 1:
+        title = "Several disruption budgets cover the routers: every eviction fails"
+        findings.append(_finding("budgets-collide", title, names, "one budget", f"{len(others)} budgets", f"Keep one of {names}."))
+    for budget in others:
+        name, spec = budget["metadata"]["name"], budget["spec"]
+        if (budget.get("status") or {}).get("disruptionsAllowed") == 0:
+            title = "A disruption budget lets no router go: a drain of its node never ends"
+            hint = f"Lower minAvailable of {name} below the number of routers, or use maxUnavailable: 1."
+            findings.append(_finding("drain-blocked", title, name, "at least one allowed disruption", "0 allowed disruptions", hint))
+        away = portion(spec.get("maxUnavailable", 0), replicas, up=True)
+        staying = portion(spec["minAvailable"], replicas, up=True) if "minAvailable" in spec else replicas - away
+        if replicas >= LEAST and staying <= 0:
+            title = "A disruption budget lets all routers go at once: it protects nothing"
+            findings.append(_finding("budget-idle", title, name, "at least one router stays", "none has to stay", f"Use maxUnavailable: 1 in {name}."))
+    return findings
+
+
+def _finding(suffix: str, title: str, subject: str, expected: str, seen: str, hint: str) -> Finding:
+    return Finding(
+        control=f"{RECOMMENDATION.id}-{suffix}",
+        title=title,
+        severity="medium",
+        source=RECOMMENDATION.source,
+        subject=f"PodDisruptionBudget {subject}",
+        status=FAIL,
+        expected=expected,
+        observed=seen,
+        hint=hint,
+    )
 
 
 def _respread(params: Mapping[str, Any], observed: Observed, replicas: int) -> List[Wanted]:

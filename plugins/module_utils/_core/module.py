@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
-
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb, run
 
 
-def run_module(verb: Verb, arguments: Dict[str, Any]) -> None:
+def run_module(verb: Verb) -> None:
     """Parse the arguments, run the verb, and end the process with its result."""
-    module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)
-    result = run(verb, module.params, check=module.check_mode, diff=module._diff)
+    module = AnsibleModule(argument_spec=verb.arguments, supports_check_mode=True)
+    module.no_log_values.update(verb.secrets(module.params))
+    result = run(verb.begin, module.params, check=module.check_mode, diff=module._diff)
     for warning in result.pop("warnings", ()):
         module.warn(warning)
     if result.pop("failed", False):

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Tuple, Union
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.redact import Masked, mask, show
 
@@ -65,6 +65,17 @@ def look(document: Any, path: Path) -> Any:
         if here is ABSENT:
             return ABSENT
     return here
+
+
+def same(one: Any, other: Any) -> bool:
+    """Tell whether two values are the same to an API: 1 and 1.0 are, but true is no 1 and "1" is neither."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return set(one) == set(other) and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
 
 
 @dataclass(frozen=True)
@@ -132,7 +143,7 @@ class Plan:
     def __bool__(self) -> bool:
         return bool(self.changes)
 
-    def __add__(self, other: "Plan") -> "Plan":
+    def __add__(self, other: Plan) -> Plan:
         return Plan(self.changes + other.changes, {**self.versions, **other.versions})
 
     def by_object(self) -> Iterator[Tuple[Ref, List[Change]]]:
@@ -141,6 +152,11 @@ class Plan:
         for change in self.changes:
             groups.setdefault(change.ref, []).append(change)
         yield from groups.items()
+
+    def pieces(self) -> Iterator[Plan]:
+        """Yield the plan object by object: each piece is one write."""
+        for ref, changes in self.by_object():
+            yield Plan(tuple(changes), {ref: self.versions[ref]} if ref in self.versions else {})
 
     def as_data(self) -> List[Dict[str, Any]]:
         return [change.as_data() for change in self.changes]
@@ -156,20 +172,3 @@ class Plan:
                 "after": "".join(change.diff_line("after") for change in changes),
             })
         return entries
-
-
-def changes_for(document: Mapping[str, Any], wanted: Iterable[Tuple[Path, Any, str]]) -> Plan:
-    """Compare the wanted fields of one observed object with what is there, and plan only the ones that differ.
-
-    Each entry is (path, value, why); the value ABSENT asks for the field to be removed.
-    """
-    ref = ref_of(document)
-    changes = []
-    for path, value, why in wanted:
-        found = look(document, path)
-        if found is ABSENT and value is ABSENT:
-            continue
-        if found is ABSENT or value is ABSENT or found != value:
-            changes.append(Change(ref, path, found, value, why))
-    version = (document.get("metadata") or {}).get("resourceVersion")
-    return Plan(tuple(changes), {ref: version} if changes and version else {})

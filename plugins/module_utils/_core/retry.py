@@ -15,13 +15,17 @@ Result = TypeVar("Result")
 
 
 class Deadline:
-    """A point in time after which nothing is tried again. ``seconds`` is the whole time allowed; the clock is monotonic."""
+    """A point in time after which nothing is tried again.
+
+    ``seconds`` is the whole time allowed; the clock is monotonic. ``paused`` tells whether there was anything to wait for.
+    """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> None:
         self.seconds = seconds
         self._clock = clock
         self._sleep = sleep
         self._start = clock()
+        self.paused = False
 
     @property
     def passed(self) -> float:
@@ -39,6 +43,7 @@ class Deadline:
         if left <= 0:
             return False
         self._sleep(min(seconds, left))
+        self.paused = True
         return True
 
 

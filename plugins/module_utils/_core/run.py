@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import traceback
-from typing import Any, Callable, Dict, List, Mapping, Protocol
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Protocol, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Failure, NotProven
-from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Change, Plan
 from ansible_collections.paas.hardening.plugins.module_utils._core.redact import scrub
 
+# How often a conflicting write is planned anew, and how often a rollout may bring up something new to do.
 _ATTEMPTS = 5
+_ROUNDS = 5
 
 
 class Job(Protocol):
@@ -25,19 +28,32 @@ class Job(Protocol):
         """Return what has to change."""
 
     def apply(self, plan: Plan) -> None:
-        """Write exactly the plan; raises Conflict when an object was changed by somebody else meanwhile."""
+        """Write exactly the plan, which concerns one object; raises Conflict when somebody else changed that object meanwhile."""
 
     def settle(self, observed: Any, plan: Plan) -> float:
-        """Wait until what was written, now or by an earlier run, has taken effect; return the seconds waited."""
+        """Wait until what was written, now or by an earlier run, has taken effect; return the seconds waited, 0 when nothing had to be waited for."""
 
     def conclude(self, first: Any, last: Any, plan: Plan, enforced: bool) -> Dict[str, Any]:
         """Probe the effect and return the verb's own part of the result, from the first and the last observation."""
 
 
-Verb = Callable[[Mapping[str, Any]], Job]
+Opener = Callable[[Mapping[str, Any]], Job]
 
 
-def run(open_job: Verb, params: Mapping[str, Any], check: bool, diff: bool) -> Dict[str, Any]:
+def _no_more_secrets(params: Mapping[str, Any]) -> List[str]:
+    return []
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb: the options it takes, how its work is begun, and which values inside its options are secret beside those marked no_log."""
+
+    arguments: Dict[str, Any]
+    begin: Opener
+    secrets: Callable[[Mapping[str, Any]], List[str]] = _no_more_secrets
+
+
+def run(open_job: Opener, params: Mapping[str, Any], check: bool, diff: bool) -> Dict[str, Any]:
     """Run a verb and return the result as Ansible wants it. A failure is returned too, with ``failed``, ``msg`` and ``failure``.
 
     In check mode everything up to the plan runs, and the probes; nothing is written. This is the only place that knows of check mode.
@@ -49,12 +65,8 @@ def run(open_job: Verb, params: Mapping[str, Any], check: bool, diff: bool) -> D
         plan = job.plan(first)
         waited = 0.0
         if not check:
-            if plan:
-                _write(job, plan, written)
-            waited = job.settle(first, plan)
-            if plan:
-                last = job.observe()
-                _expect_nothing_left(job.plan(last))
+            last, waited = _enforce(job, first, plan, written)
+            plan = _joined(written)
         result = job.conclude(first, last, plan, enforced=not check)
     except Failure as failure:
         return _failed(failure, written)
@@ -67,33 +79,70 @@ def run(open_job: Verb, params: Mapping[str, Any], check: bool, diff: bool) -> D
     return result
 
 
-def _write(job: Job, plan: Plan, written: List[Plan]) -> None:
-    """Write the plan; when somebody else wrote meanwhile, look again and write what is still to do."""
+def _enforce(job: Job, observed: Any, plan: Plan, written: List[Plan]) -> Tuple[Any, float]:
+    """Write, wait and look again until nothing is left to do. Return the last observation and the seconds waited.
+
+    What was written and is wanted again did not stay: NotProven. What is wanted for the first time after a rollout (pods that landed on one node)
+    is written in a further round.
+    """
+    waited = 0.0
+    for _round in range(_ROUNDS):
+        observed, pieces = _write(job, observed, plan, written)
+        seconds = job.settle(observed, _joined(pieces))
+        waited += seconds
+        if not pieces and not seconds:
+            return observed, waited
+        # Also after waiting for the rollout of an earlier run: what was observed before it is history.
+        observed = job.observe()
+        plan = job.plan(observed)
+        _expect_nothing_back(plan, written)
+        if not plan:
+            return observed, waited
+    raise NotProven(f"After {_ROUNDS} rounds there is still something to do: {_fields(plan.changes)}.", "Run again; the plan so far was written.")
+
+
+def _write(job: Job, observed: Any, plan: Plan, written: List[Plan]) -> Tuple[Any, List[Plan]]:
+    """Write the plan object by object; when somebody else wrote meanwhile, look again and write what is still to do.
+
+    Return the observation that the writing ended with, and the pieces that were written.
+    """
+    pieces: List[Plan] = []
     for attempt in range(1, _ATTEMPTS + 1):
-        written.append(plan)
         try:
-            job.apply(plan)
-            return
+            for piece in plan.pieces():
+                job.apply(piece)
+                pieces.append(piece)
+                written.append(piece)
+            break
         except Conflict:
             if attempt == _ATTEMPTS:
                 raise
-            plan = job.plan(job.observe())
-            if not plan:
-                return
+            observed = job.observe()
+            plan = job.plan(observed)
+    return observed, pieces
 
 
-def _expect_nothing_left(rest: Plan) -> None:
-    if rest:
-        fields = ", ".join(f"{change.ref} {change.field}" for change in rest.changes)
+def _expect_nothing_back(rest: Plan, written: List[Plan]) -> None:
+    settled = {(change.ref, change.path) for piece in written for change in piece.changes}
+    back = [change for change in rest.changes if (change.ref, change.path) in settled]
+    if back:
         raise NotProven(
-            f"Written, but it did not stay: {fields}.",
+            f"Written, but it did not stay: {_fields(back)}.",
             "Something else manages these fields (a controller, an operator, a GitOps tool). Change them there.",
-            subject=str(rest.changes[0].ref),
+            subject=str(back[0].ref),
         )
+
+
+def _fields(changes: Iterable[Change]) -> str:
+    return ", ".join(f"{change.ref} {change.field}" for change in changes)
+
+
+def _joined(pieces: List[Plan]) -> Plan:
+    return sum(pieces, Plan())
 
 
 def _failed(failure: Failure, written: List[Plan]) -> Dict[str, Any]:
     result = {"failed": True, "changed": bool(written), "msg": str(failure), "failure": failure.as_data()}
     if written:
-        result["plan"] = [change for plan in written for change in plan.as_data()]
+        result["plan"] = _joined(written).as_data()
     return result

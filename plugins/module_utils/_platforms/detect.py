@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Forbidden, Invalid, NotFound
-from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Item, look
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Item, Path, look
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.drycc import DRYCC_1_8, DRYCC_HEAD
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Mark, Platform
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.workflow import DEIS, HEPHY
@@ -81,12 +81,12 @@ def recognise(deployments: Deployments, namespace: str, wanted: Optional[str] = 
     for platform in PLATFORMS.values():
         if wanted not in (None, platform.name):
             continue
-        if all(name in deployments for name in platform.required) and not any(name in deployments for name in platform.absent):
+        if all(_belongs(deployments.get(name), platform) for name in platform.required) and not any(name in deployments for name in platform.absent):
             candidates.append(platform)
     marked = [(platform, [mark for mark in platform.marks if _carries(deployments, mark)]) for platform in candidates]
-    if len(candidates) > 1:
-        best = max(len(marks) for _platform, marks in marked)
-        marked = [(platform, marks) for platform, marks in marked if len(marks) == best]
+    # Where the marks of two relatives contradict each other (a mirror of one that is named like the other), no majority decides: both stay.
+    decided = {platform.required for platform, marks in marked if marks}
+    marked = [(platform, marks) for platform, marks in marked if marks or platform.required not in decided]
     return [
         Detected(
             platform,
@@ -98,17 +98,16 @@ def recognise(deployments: Deployments, namespace: str, wanted: Optional[str] = 
     ]
 
 
+def _belongs(document: Optional[Mapping[str, Any]], platform: Platform) -> bool:
+    return document is not None and (document["metadata"].get("labels") or {}).get("heritage") == platform.heritage
+
+
 def _carries(deployments: Deployments, mark: Mark) -> bool:
-    document = deployments.get(mark.workload)
+    document = deployments.get(mark.workload.name)
     if document is None:
         return False
-    containers = look(document, ("spec", "template", "spec", "containers"))
-    if containers is ABSENT or not containers:
-        return False
-    if mark.variable is None:
-        value = containers[0].get("image")
-    else:
-        value = look(containers[0], ("env", Item("name", mark.variable), "value"))
+    container: Path = ("spec", "template", "spec", "containers", Item("name", mark.workload.container))
+    value = look(document, container + (("image",) if mark.variable is None else ("env", Item("name", mark.variable), "value")))
     return isinstance(value, str) and re.search(mark.pattern, value) is not None
 
 

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Accounts, Answer, DataPlane, Door, InertSetting, Platform, Registration, Router, Workload
+from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import (
+    Accounts,
+    Answer,
+    DataPlane,
+    Door,
+    InertSetting,
+    Platform,
+    Registration,
+    Router,
+    Workload,
+)
 
 _DATABASE = Workload("StatefulSet", "drycc-database", "drycc-database")
 _PASSPORT_1_8 = Workload("Deployment", "drycc-passport", "drycc-passport")
@@ -18,8 +28,10 @@ _CONTROLLER_HEAD = Workload("Deployment", "drycc-controller-api", "drycc-control
 _PSQL = (
     "sh",
     "-c",
-    "PGUSER=$DRYCC_DATABASE_SUPERUSER; PGPASSWORD=$DRYCC_DATABASE_SUPERUSER_PASSWORD; PGDATABASE=passport;"
-    " export PGUSER PGPASSWORD PGDATABASE; exec psql -XtA",
+    (
+        "PGUSER=$DRYCC_DATABASE_SUPERUSER; PGPASSWORD=$DRYCC_DATABASE_SUPERUSER_PASSWORD; PGDATABASE=passport;"
+        " export PGUSER PGPASSWORD PGDATABASE; exec psql -XtA"
+    ),
 )
 
 
@@ -70,6 +82,7 @@ DRYCC_1_8 = Platform(
         ),
         accounts=Accounts(_DATABASE, _PSQL, "api_user"),
         first_user_is_administrator=False,
+        boolean=True,
         closed_by=("LDAP_ENDPOINT",),
         side_doors=("SOCIAL_AUTH_GITHUB_KEY", "SOCIAL_AUTH_GOOGLE_KEY", "SOCIAL_AUTH_WEIXIN_KEY", "SOCIAL_AUTH_FEISHU_KEY"),
         inert=(_inert(_CONTROLLER_1_8),),

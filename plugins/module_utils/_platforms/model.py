@@ -22,26 +22,28 @@ class Workload:
 class Mark:
     """A sign by which a platform is told from its relatives: a pattern that an environment variable or the image of a workload matches."""
 
-    workload: str
+    workload: Workload
     variable: Optional[str]
     pattern: str
 
     def __str__(self) -> str:
         what = f"environment variable {self.variable}" if self.variable else "image"
-        return f"{what} of {self.workload}"
+        return f"{what} of {self.workload.name}"
 
 
 @dataclass(frozen=True)
 class Answer:
     """One answer of the registration door and what it means.
 
-    Every given condition must hold: the status, a JSON field with a value, a cookie that is or is not set, texts that are or are not in the body.
+    Every given condition must hold: the status, a JSON field with a value, JSON fields that are there, a cookie that is or is not set, texts that are
+    or are not in the body.
     """
 
     means: str  # closed, open
     text: str
     status: int
     json_field: Optional[Tuple[str, str]] = None
+    json_names: Tuple[str, ...] = ()
     cookie: Optional[str] = None
     no_cookie: Optional[str] = None
     contains: Tuple[str, ...] = ()
@@ -90,6 +92,7 @@ class Registration:
     door: Door
     accounts: Accounts
     first_user_is_administrator: bool
+    boolean: bool = False  # the code takes "true" in any case of letters for true, and every other text for false
     closed_by: Tuple[str, ...] = ()  # variables that close the door whatever the mode says
     side_doors: Tuple[str, ...] = ()  # variables that open another way in beside it
     inert: Tuple[InertSetting, ...] = ()

@@ -12,6 +12,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._platforms.model im
 _CONTROLLER = Workload("Deployment", "deis-controller", "deis-controller")
 _DATABASE = Workload("Deployment", "deis-database", "deis-database")
 _ROUTER = Workload("Deployment", "deis-router", "deis-router")
+_BUILDER = Workload("Deployment", "deis-builder", "deis-builder")
+_MANAGER = Workload("Deployment", "deis-workflow-manager", "deis-workflow-manager")
 
 # The role is random, is the name of the database too, and local connections are trusted. It goes by the environment, not by the command line.
 _PSQL = ("sh", "-c", 'PGUSER=$(cat /var/run/secrets/deis/database/creds/user); PGDATABASE=$PGUSER; export PGUSER PGDATABASE; exec psql -XtA')
@@ -25,13 +27,13 @@ HEPHY = Platform(
     required=("deis-controller", "deis-builder"),
     absent=(),
     marks=(
-        Mark("deis-workflow-manager", "VERSIONS_API_URL", r"teamhephy"),
-        Mark("deis-router", None, r"(^|/)hephy/"),
-        Mark("deis-builder", None, r"(^|/)hephy/"),
+        Mark(_MANAGER, "VERSIONS_API_URL", r"^https?://([\w-]+\.)*teamhephy\.\w+(:|/|$)"),
+        Mark(_ROUTER, None, r"(^|/)hephy/router([:@]|$)"),
+        Mark(_BUILDER, None, r"(^|/)hephy/builder([:@]|$)"),
     ),
     components={
         "api": _CONTROLLER,
-        "builder": Workload("Deployment", "deis-builder", "deis-builder"),
+        "builder": _BUILDER,
         "database": _DATABASE,
         "registry": Workload("Deployment", "deis-registry", "deis-registry"),
         "object storage": Workload("Deployment", "deis-minio", "deis-minio"),
@@ -39,7 +41,7 @@ HEPHY = Platform(
         "logger": Workload("Deployment", "deis-logger", "deis-logger"),
         "grafana": Workload("Deployment", "deis-monitor-grafana", "deis-monitor-grafana"),
         "influxdb": Workload("Deployment", "deis-monitor-influxdb", "deis-monitor-influxdb"),
-        "workflow manager": Workload("Deployment", "deis-workflow-manager", "deis-workflow-manager"),
+        "workflow manager": _MANAGER,
     },
     registration=Registration(
         workload=_CONTROLLER,
@@ -55,7 +57,7 @@ HEPHY = Platform(
             answers=(
                 Answer("closed", "403, registration is disabled", 403, json_field=("detail", "Registration is disabled")),
                 Answer("closed", "403, asks for an administrator's credentials", 403, json_field=("detail", "Authentication credentials were not provided.")),
-                Answer("open", "400, asks for the fields of a new account", 400, contains=('"username"', '"password"')),
+                Answer("open", "400, asks for the fields of a new account", 400, json_names=("username", "password")),
             ),
         ),
         accounts=Accounts(_DATABASE, _PSQL, "auth_user"),
@@ -69,8 +71,8 @@ DEIS = replace(
     name="deis",
     title="Deis Workflow",
     marks=(
-        Mark("deis-workflow-manager", "VERSIONS_API_URL", r"\bdeis\.com"),
-        Mark("deis-router", None, r"(^|/)(deis|deisci)/"),
-        Mark("deis-builder", None, r"(^|/)(deis|deisci)/"),
+        Mark(_MANAGER, "VERSIONS_API_URL", r"^https?://([\w-]+\.)*deis\.com(:|/|$)"),
+        Mark(_ROUTER, None, r"(^|/)(deis|deisci)/router([:@]|$)"),
+        Mark(_BUILDER, None, r"(^|/)(deis|deisci)/builder([:@]|$)"),
     ),
 )

@@ -19,13 +19,12 @@ def summary(results: Sequence[Mapping[str, Any]]) -> List[str]:
     for result in results:
         for finding in result.get("findings") or ():
             counts[finding["status"]] = counts.get(finding["status"], 0) + 1
-            lines += _finding(finding, result)
+            lines += _finding(finding)
     total = ", ".join(f"{number} {_MARKS[status].lower()}" for status, number in sorted(counts.items()))
-    writes = sum(1 for result in results if result.get("changed"))
-    return [*lines, "", f"{sum(counts.values())} findings: {total or 'none'}. Recommendations changed: {writes}."]
+    return [*lines, "", f"{sum(counts.values())} findings: {total or 'none'}. Recommendations changed: {counts.get('fixed', 0)}."]
 
 
-def _finding(finding: Mapping[str, Any], result: Mapping[str, Any]) -> List[str]:
+def _finding(finding: Mapping[str, Any]) -> List[str]:
     lines = ["", f"[{_MARKS[finding['status']]}] {finding['title']} ({finding['control']}, {finding['severity']})"]
     rows = [("on", finding["subject"]), ("before", finding["observed"])]
     if finding["status"] == "would-fix":

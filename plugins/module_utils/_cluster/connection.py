@@ -1,0 +1,419 @@
+# Copyright: the paas.hardening contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The connection to a cluster: one pool of one process, requests that are counted, repeated only when that is safe, and refused with a hint."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import ssl
+import tempfile
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
+from urllib.parse import unquote, urlencode, urlsplit
+
+from ansible_collections.paas.hardening.plugins.module_utils._cluster import credentials
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.credentials import AUTH_ARGUMENTS, RETRY_ARGUMENTS, Selected, secret_values
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.failures import NotSent, answer_failure, network_failure
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import Kind, Target, target_of
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.tls import Identity, client_context, validity
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Failure, Invalid, MissingDependency, Unauthorized, Unavailable
+from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline, repeat
+
+# At the top, so that Ansible pays for it once in the process that forks the workers. Nothing here opens a socket, a file or a thread.
+try:
+    import urllib3
+    from kubernetes import config as _config
+    from kubernetes.client import Configuration
+    from kubernetes.client.rest import should_bypass_proxies
+    from urllib3._collections import HTTPHeaderDict
+
+    kube_config: Any = _config
+    MISSING: Optional[ImportError] = credentials.MISSING
+except ImportError as _error:
+    MISSING = _error
+
+__all__ = ["AUTH_ARGUMENTS", "FIELD_MANAGER", "RETRY_ARGUMENTS", "VERSION", "Answer", "Connection", "connect", "secret_values"]
+
+VERSION = "0.1.0"
+FIELD_MANAGER = "paas-hardening"
+USER_AGENT = f"paas.hardening/{VERSION}"
+# Creating one of these asks a question and stores nothing.
+_DISCOVERY = ("/api", "/openapi", "/version", "/.well-known")
+_QUESTIONS = ("/apis/authorization.k8s.io/", "/apis/authentication.k8s.io/")
+
+
+class Answer(NamedTuple):
+    """What the server answered. ``data`` is the parsed JSON document, or the text when it is not JSON. Header names are in any case."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: Any
+
+
+class Connection:
+    """One server, one identity.
+
+    ``reads``, ``writes`` and ``discoveries`` count the requests sent, repeats included; a question about rights is a read. ``served`` remembers what
+    discovery found out: the kind as the server has it, or None when it has no such kind; ``unserved`` the groups that it has not at all.
+    """
+
+    def __init__(self, configuration: Any, context: ssl.SSLContext, identity: Identity, params: Mapping[str, Any]) -> None:
+        self.host = _address(configuration.host)
+        self.context = context
+        self.retry_seconds = float(params["retry_timeout"] if params.get("retry_timeout") is not None else RETRY_ARGUMENTS["retry_timeout"]["default"])
+        self.reads = 0
+        self.writes = 0
+        self.discoveries = 0
+        self.served: Dict[Tuple[str, str], Optional[Kind]] = {}
+        self.unserved: Set[str] = set()
+        self.proxy = _Proxy(configuration, params.get("proxy_headers") or {})
+        self.server_name: Optional[str] = configuration.tls_server_name or None
+        self._configuration = configuration
+        self._identity = identity
+        self._extra_headers = _impersonation(params)
+        self._pool = self._new_pool()
+
+    def _new_pool(self) -> Any:
+        options: Dict[str, Any] = {"maxsize": 2, "retries": False}
+        if self.host.startswith("https"):
+            options["ssl_context"] = self.context
+            if self.server_name:
+                options["server_hostname"] = self.server_name
+                options["assert_hostname"] = False if self.context.verify_mode == ssl.CERT_NONE else self.server_name
+        if not self.proxy.applies_to(self.host):
+            return urllib3.PoolManager(**options)
+        if urlsplit(self.proxy.url).scheme.startswith("socks"):
+            try:
+                from urllib3.contrib.socks import SOCKSProxyManager
+            except ImportError:
+                raise MissingDependency("A SOCKS proxy needs the Python package PySocks.", "Install it: pip install pysocks", "proxy") from None
+            return SOCKSProxyManager(self.proxy.url, **options)
+        return urllib3.ProxyManager(self.proxy.url, proxy_headers=self.proxy.headers, **options)
+
+    def __repr__(self) -> str:
+        return f"Connection({self.where})"
+
+    @property
+    def where(self) -> str:
+        """The address of the server without anything secret, for messages."""
+        parts = urlsplit(self.host)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+    @property
+    def credential(self) -> str:
+        """In a few words, with what we log in."""
+        if self.authorization():
+            kind = "user name and password" if self.authorization().lower().startswith("basic ") else "token"
+        else:
+            kind = "client certificate" if self._identity.certificate else "no credentials"
+        user = self._extra_headers[0][1] if self._extra_headers else ""
+        return f"{kind}, as {user}" if user else kind
+
+    def authorization(self) -> str:
+        """Return the value of the Authorization header, renewed when it has run out; empty when there is none."""
+        hook = self._configuration.refresh_api_key_hook
+        if hook is not None:
+            with _quiet():
+                hook(self._configuration)
+        known = self._configuration.api_key
+        return _header_value(known.get("authorization") or known.get("BearerToken") or "", "api_key")
+
+    def headers(self) -> List[Tuple[str, str]]:
+        """Return the headers that say who we are: authorization, impersonation, user agent."""
+        value = self.authorization()
+        return [("User-Agent", USER_AGENT), *([("Authorization", value)] if value else []), *self._extra_headers]
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: Optional[Mapping[str, Any]] = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        timeout: Tuple[float, float] = (5, 30),
+        accept: Optional[str] = None,
+    ) -> Answer:
+        """Send one request and return the answer; ``timeout`` is (seconds to connect, seconds without any byte of the answer).
+
+        Raises the errors of _core.errors, in which no text of the server stands. Repeats, within the retry timeout of the connection, what is safe to repeat:
+        reads, writes that carry a resourceVersion (a second one answers with a conflict), and what the server never began to work on.
+        """
+        target = target_of(method, path)
+        question = path.startswith(_QUESTIONS)
+        safe = method == "GET" or question or _carries_version(body)
+        parameters = dict(query or {})
+        if method in ("POST", "PUT", "PATCH") and not question:
+            parameters["fieldManager"] = FIELD_MANAGER
+        url = self.host + path + (f"?{urlencode(parameters)}" if parameters else "")
+        payload = None if body is None else _encoded(body, target)
+        attempts = 0
+
+        def attempt() -> Answer:
+            nonlocal attempts
+            attempts += 1
+            if target.resource.startswith(_DISCOVERY):
+                self.discoveries += 1
+            elif method == "GET" or question:
+                self.reads += 1
+            else:
+                self.writes += 1
+            return self._send(method, url, target, payload, content_type, timeout, accept)
+
+        def again(error: Unavailable) -> bool:
+            return error.again if isinstance(error, NotSent) else safe
+
+        try:
+            return repeat(attempt, Deadline(self.retry_seconds), should_repeat=again)
+        except Unavailable as error:
+            if not safe and not isinstance(error, NotSent):
+                error.hint = f"It is not known whether the write arrived; run again. {error.hint}".strip()
+            raise
+        except Conflict as error:
+            error.hint = f"An earlier attempt of ours may have arrived. {error.hint}" if attempts > 1 else error.hint
+            raise
+
+    def refused(self, status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Failure:
+        """Return the error for an answer that is no success."""
+        return answer_failure(target, status, headers, body, self.credential, self._unauthorized_hint())
+
+    def broken(self, error: BaseException, target: Target, seconds: float, connecting: bool) -> Failure:
+        """Return the error for a fault of the network."""
+        return network_failure(error, self.where, target, seconds, connecting)
+
+    def _send(
+        self, method: str, url: str, target: Target, payload: Optional[bytes], content_type: str, timeout: Tuple[float, float], accept: Optional[str]
+    ) -> Answer:
+        headers = HTTPHeaderDict()
+        for name, value in self.headers():
+            headers.add(name, value)
+        headers.add("Accept", accept or "application/json")
+        headers.add("Accept-Encoding", "gzip")
+        if payload is not None:
+            headers.add("Content-Type", content_type)
+        wait = urllib3.Timeout(connect=timeout[0], read=timeout[1])
+        try:
+            response = self._pool.request(method, url, body=payload, headers=headers, timeout=wait, retries=False, redirect=False)
+        except urllib3.exceptions.HTTPError as error:
+            connecting = isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.ProxyError))
+            raise self.broken(error, target, timeout[0] if connecting else timeout[1], connecting) from None
+        if not 200 <= response.status < 300:
+            raise self.refused(response.status, response.headers, response.data, target)
+        if "json" not in (response.headers.get("Content-Type") or ""):
+            return Answer(response.status, response.headers, response.data.decode("utf-8", "replace"))
+        try:
+            return Answer(response.status, response.headers, json.loads(response.data))
+        except ValueError:
+            raise Unavailable(f"{self.where} cut its answer to {target} short.", "Look at the log of the API server.", target.subject) from None
+
+    def _unauthorized_hint(self) -> str:
+        if self.credential.startswith("client certificate") and self._identity.certificate:
+            dates = validity(self._identity.certificate)
+            now = datetime.now(timezone.utc)
+            if dates and now > dates[1]:
+                return f"The client certificate expired on {dates[1]:%Y-%m-%d %H:%M} UTC: renew it."
+            if dates and now < dates[0]:
+                return f"The client certificate is not valid before {dates[0]:%Y-%m-%d %H:%M} UTC: compare the clocks."
+            return "The certificate has not expired: its CA is not one that this server accepts for clients. Is it the right cluster?"
+        if self.credential.startswith("no credentials"):
+            return "Give a kubeconfig, api_key, or client_cert and client_key."
+        if self.credential.startswith("user name"):
+            return "Check username and password; most servers take none, and want a token or a certificate."
+        return "The token has expired, was revoked, or belongs to another cluster: get a new one."
+
+
+class _Proxy:
+    """The proxy, if there is one. Credentials in its address become a header, because nobody reads them there."""
+
+    def __init__(self, configuration: Any, options: Mapping[str, Any]) -> None:
+        parts = urlsplit(configuration.proxy or "")
+        self.url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if configuration.proxy else ""
+        self.no_proxy = configuration.no_proxy or ""
+        self.headers: Dict[str, str] = {}
+        self.login: Optional[Tuple[str, str]] = None
+        if parts.username is not None:
+            self.login = (unquote(parts.username), unquote(parts.password or ""))
+        if options.get("proxy_basic_auth"):
+            user, _colon, password = str(options["proxy_basic_auth"]).partition(":")
+            self.login = (user, password)
+        if self.login:
+            self.headers["proxy-authorization"] = _basic(*self.login)
+        if options.get("basic_auth"):
+            user, _colon, password = str(options["basic_auth"]).partition(":")
+            self.headers["authorization"] = _basic(user, password)
+        if options.get("user_agent"):
+            self.headers["user-agent"] = _header_value(str(options["user_agent"]), "proxy_headers")
+
+    def applies_to(self, host: str) -> bool:
+        return bool(self.url) and not should_bypass_proxies(host, no_proxy=self.no_proxy)
+
+
+def _basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+
+
+def _header_value(value: str, option: str) -> str:
+    """Refuse here what cannot stand in a header: the HTTP library would quote it, secret or not, in its error."""
+    value = value.strip()
+    if not value.isascii() or not value.isprintable():
+        raise Invalid(f"The value of {option} has a line break or another character that cannot stand in a header.", subject=option)
+    return value
+
+
+def _impersonation(params: Mapping[str, Any]) -> List[Tuple[str, str]]:
+    user, groups = params.get("impersonate_user"), params.get("impersonate_groups") or []
+    if groups and not user:
+        raise Invalid("impersonate_groups needs impersonate_user.", subject="impersonate_groups")
+    headers = [("Impersonate-User", _header_value(str(user), "impersonate_user"))] if user else []
+    return headers + [("Impersonate-Group", _header_value(str(group), "impersonate_groups")) for group in groups]
+
+
+def _address(host: str) -> str:
+    parts = urlsplit(host or "")
+    try:
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise Invalid("The address of the server is not a URL.", "Write it as https://name:6443.", "host")
+    return host.rstrip("/")
+
+
+def _carries_version(body: Any) -> bool:
+    if not isinstance(body, Mapping):
+        return False
+    return bool((body.get("metadata") or {}).get("resourceVersion") or (body.get("preconditions") or {}).get("resourceVersion"))
+
+
+def _encoded(body: Any, target: Target) -> bytes:
+    try:
+        return json.dumps(body, separators=(",", ":")).encode()
+    except (TypeError, ValueError):
+        raise Invalid(f"The body of the request to {target} holds something that is not plain data.", subject=target.subject) from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the client library from logging: it logs what a log-in plugin printed."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def connect(params: Mapping[str, Any]) -> Connection:
+    """Return the connection that the options (see AUTH_ARGUMENTS) describe; no request is sent yet, except for an OpenShift log-in.
+
+    An address with credentials stands for itself. Otherwise the kubeconfig is read (the given one, KUBECONFIG, the one in the home folder) and the options
+    override it; without any kubeconfig the service account of the pod is used. Raises MissingDependency, Invalid or Unauthorized.
+    """
+    if MISSING is not None:
+        package = (MISSING.name or "kubernetes").partition(".")[0]
+        raise MissingDependency(f"The Python package {package} is not installed.", "Install what is needed: pip install kubernetes openshift pyyaml")
+    configuration = Configuration()
+    chosen = None if _explicit(params) else credentials.selected(params.get("kubeconfig"), params.get("context"))
+    identity = Identity()
+    if chosen is not None:
+        identity = _log_in(chosen, configuration)
+    elif not _explicit(params):
+        try:
+            kube_config.load_incluster_config(configuration)
+        except kube_config.ConfigException:
+            raise Invalid(
+                "There is no way to a cluster: no connection option, no kubeconfig, and this is not a pod.",
+                "Give kubeconfig, or host with api_key, or set KUBECONFIG.",
+                "kubeconfig",
+            ) from None
+        identity = Identity(ca=credentials.read_pem(str(configuration.ssl_ca_cert), "ca_cert"))
+    identity = _override(configuration, identity, params)
+    verify = bool(configuration.verify_ssl)
+    if not verify:
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    connection = Connection(configuration, client_context(identity, verify), identity, params)
+    if params.get("username") and params.get("password") and not connection.authorization():
+        _log_in_with_password(connection, configuration, identity, params)
+    return connection
+
+
+def _explicit(params: Mapping[str, Any]) -> bool:
+    """Whether the options alone say where and as whom, so that no kubeconfig is needed."""
+    if not params.get("host") or params.get("kubeconfig") or params.get("context"):
+        return False
+    return bool(params.get("api_key") or (params.get("username") and params.get("password")) or (params.get("client_cert") and params.get("client_key")))
+
+
+def _log_in(chosen: Selected, configuration: Any) -> Identity:
+    """Let the client library read the token, or run the log-in plugin, that the kubeconfig names."""
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        # The folder stays empty but for a certificate that an exec plugin hands out, and is removed with it.
+        try:
+            kube_config.load_kube_config_from_dict(
+                chosen.as_kubeconfig(), client_configuration=configuration, persist_config=False, temp_file_path=os.path.join(folder, "issued")
+            )
+        except (kube_config.ConfigException, OSError, KeyError, TypeError, ValueError):
+            raise Invalid(f"The user of the kubeconfig {chosen.source} cannot log in.", "Try: kubectl auth whoami", "kubeconfig") from None
+        issued = bool(configuration.cert_file and configuration.key_file)
+        certificate = credentials.read_pem(configuration.cert_file, "client_cert") if issued else chosen.identity.certificate
+        key = credentials.read_pem(configuration.key_file, "client_key") if issued else chosen.identity.key
+    if "exec" in chosen.user and not issued and not configuration.api_key and not certificate:
+        raise Unauthorized(
+            "The log-in command of the kubeconfig gave no credentials.",
+            f"Run it by hand to see why: {chosen.user['exec'].get('command')}",
+            "kubeconfig",
+        )
+    return Identity(chosen.identity.ca, certificate, key)
+
+
+def _override(configuration: Any, identity: Identity, params: Mapping[str, Any]) -> Identity:
+    """Put the options over what the kubeconfig said."""
+    for option, attribute in (("host", "host"), ("proxy", "proxy"), ("no_proxy", "no_proxy")):
+        if params.get(option):
+            setattr(configuration, attribute, params[option])
+    if params.get("validate_certs") is not None:
+        configuration.verify_ssl = params["validate_certs"]
+    if params.get("api_key"):
+        configuration.api_key = {"authorization": f"Bearer {params['api_key']}"}
+        configuration.refresh_api_key_hook = None
+    files = {option: credentials.read_pem(params[option], option) for option in ("ca_cert", "client_cert", "client_key") if params.get(option)}
+    if "client_cert" in files and "client_key" not in files and b"PRIVATE KEY" in files["client_cert"]:
+        files["client_key"] = files["client_cert"]
+    own = "client_cert" in files or "client_key" in files
+    return Identity(
+        files.get("ca_cert", identity.ca),
+        files.get("client_cert") if own else identity.certificate,
+        files.get("client_key") if own else identity.key,
+    )
+
+
+def _log_in_with_password(connection: Connection, configuration: Any, identity: Identity, params: Mapping[str, Any]) -> None:
+    """Log in to OpenShift's OAuth server for a token; where there is none, the name and password go into every request (HTTP basic)."""
+    user, password = str(params["username"]), str(params["password"])
+    configuration.refresh_api_key_hook = None
+    try:
+        connection.request("GET", "/.well-known/oauth-authorization-server")
+    except Unavailable:
+        raise
+    except Failure:
+        configuration.api_key = {"authorization": _basic(user, password)}
+        return
+    try:
+        from openshift.helper.userpassauth import OCPLoginConfiguration, OCPLoginException
+    except ImportError:
+        raise MissingDependency("The log-in to OpenShift needs the Python package openshift.", "Install it: pip install openshift", "username") from None
+    login = OCPLoginConfiguration(host=connection.host, ocp_username=user, ocp_password=password)
+    login.verify_ssl = configuration.verify_ssl
+    with tempfile.NamedTemporaryFile() as authority:
+        authority.write(identity.ca or b"")
+        authority.flush()
+        login.ssl_ca_cert = authority.name if identity.ca else None
+        try:
+            login.get_token()
+        except (OCPLoginException, OSError, KeyError, ValueError):
+            raise Unauthorized("OpenShift's OAuth server did not give a token.", "Check username and password.", "username", 401) from None
+    configuration.api_key = {"authorization": login.api_key["authorization"]}

@@ -1,0 +1,84 @@
+"""The lab's base image as a folder: what runs in the pods, run here without a cluster, each program in namespaces of its own that end with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from lab import layers, paths
+
+# /dev is the machine's own, /proc a new one: PostgreSQL and nginx need both. The mounts end with the namespace.
+ENTER = 'mount --rbind /dev "$1/dev" && mount -t proc proc "$1/proc" && exec chroot "$@"'
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/lib/postgresql/15/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Sandbox:
+    """A root folder made of the base image's layer and lab/image."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def unpack(cls, folder: Path) -> Sandbox:
+        """Make one; the layer is built first where the cache does not hold it."""
+        with tarfile.open(layers.debian(print).path) as tar:
+            tar.extractall(folder, filter="fully_trusted")
+        shutil.copytree(paths.IMAGE_FOLDER, folder, dirs_exist_ok=True)
+        return cls(folder)
+
+    def _command(self, command: tuple[str, ...]) -> list[str]:
+        return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER, "sh", str(self.folder), *command]
+
+    def run(self, *command: str, env: Mapping[str, str] | None = None, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a program to its end. Raises CalledProcessError."""
+        environment = {"PATH": PATH, **(env or {})}
+        return subprocess.run(self._command(command), input=stdin, env=environment, capture_output=True, text=True, check=check, timeout=60)
+
+    @contextlib.contextmanager
+    def running(self, *command: str, port: int, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a program as long as the block lasts; it begins when the port of the loopback interface takes a connection."""
+        with (self.folder / f"program-{port}.log").open("ab") as log:
+            process = subprocess.Popen(self._command(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={"PATH": PATH, **(env or {})})
+        try:
+            self._wait(process, port, command)
+            yield process
+        finally:
+            end(process)
+
+    def _wait(self, process: subprocess.Popen[bytes], port: int, command: tuple[str, ...]) -> None:
+        until = time.monotonic() + 30
+        while time.monotonic() < until and process.poll() is None:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                return
+            time.sleep(0.05)
+        text = (self.folder / f"program-{port}.log").read_text(errors="replace")
+        raise AssertionError(f"{' '.join(command)} does not listen on port {port}:\n{text[-2000:]}")
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the program to end as the kubelet does, and take its namespace away when it does not."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for child in children.read_text().split():
+            os.kill(int(child), signal.SIGTERM)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,74 @@
+"""Certificates and keys: used from memory, judged by their dates."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import tempfile
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.tls import Identity, client_context, validity
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
+from tests.unit.cluster.conftest import Certificates
+
+
+def pem(path: str) -> bytes:
+    return pathlib.Path(path).read_bytes()
+
+
+def test_validity_is_what_openssl_says(certificates: Certificates) -> None:
+    for name in ("client", "expired", "ca", "server"):
+        dates = validity(pem(certificates.crt(name)))
+        assert dates is not None
+        said = subprocess.run(["openssl", "x509", "-in", certificates.crt(name), "-noout", "-dates"], check=True, capture_output=True, text=True).stdout
+        for date, line in zip(dates, said.splitlines()):
+            moment = datetime.strptime(line.partition("=")[2], "%b %d %H:%M:%S %Y %Z").replace(tzinfo=timezone.utc)
+            assert date == moment
+
+
+def test_dates_after_2049_are_written_otherwise(certificates: Certificates) -> None:
+    certificates.make("century", "-days", "20000")
+    dates = validity(pem(certificates.crt("century")))
+    assert dates is not None
+    assert dates[1] - datetime.now(timezone.utc) > timedelta(days=19990)
+
+
+@pytest.mark.parametrize("data", [b"", b"nonsense", b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----", b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----"])
+def test_no_certificate_no_dates(data: bytes) -> None:
+    assert validity(data) is None
+
+
+def test_the_key_never_becomes_a_file(certificates: Certificates, tmp_path: pathlib.Path) -> None:
+    """Every file that the process opens while it makes the context is looked at by the kernel's own record of the folder."""
+    before = os.stat(tempfile.gettempdir()).st_mtime_ns
+    client_context(Identity(pem(certificates.crt("ca")), pem(certificates.crt("client")), pem(certificates.key("client"))))
+    descriptors = [os.readlink(f"/proc/self/fd/{entry}") for entry in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{entry}")]
+    assert os.stat(tempfile.gettempdir()).st_mtime_ns == before
+    assert not [name for name in descriptors if "identity" in name]
+
+
+def test_what_cannot_be_used_is_named(certificates: Certificates) -> None:
+    good, key, other = pem(certificates.crt("client")), pem(certificates.key("client")), pem(certificates.key("server"))
+    with pytest.raises(Invalid, match="do not belong together"):
+        client_context(Identity(None, good, other))
+    with pytest.raises(Invalid, match="are not PEM data"):
+        client_context(Identity(None, b"x", key))
+    with pytest.raises(Invalid, match="needs its key"):
+        client_context(Identity(None, good, None))
+    with pytest.raises(Invalid, match="CA certificate"):
+        client_context(Identity(b"x"))
+
+
+def test_an_encrypted_key_asks_nobody(certificates: Certificates, tmp_path: pathlib.Path) -> None:
+    locked = tmp_path / "locked.key"
+    command = ["openssl", "ec", "-in", certificates.key("client"), "-aes256", "-passout", "stdin", "-out", str(locked)]
+    subprocess.run(command, check=True, capture_output=True, input=b"a passphrase\n")
+    with pytest.raises(Invalid, match="encrypted"):
+        client_context(Identity(None, pem(certificates.crt("client")), locked.read_bytes()))
+
+
+def test_an_identity_does_not_show_itself(certificates: Certificates) -> None:
+    assert "BEGIN" not in repr(Identity(b"-----BEGIN", b"-----BEGIN", b"-----BEGIN"))
