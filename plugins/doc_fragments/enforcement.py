@@ -19,6 +19,13 @@ options:
       - When the effect is not seen after the change, the task fails. Without the probe the result rests on the configuration alone.
     type: bool
     default: true
+  on_refusal:
+    description:
+      - What to do when a precondition that makes the change safe does not hold (no administrator, too few nodes).
+      - V(fail) stops with the reason, V(report) changes nothing and returns it as a finding, which is what an audit wants.
+    type: str
+    choices: [fail, report]
+    default: fail
   durability:
     description: Whether to read the Helm release and say what the next C(helm upgrade) does to the settings.
     type: bool

@@ -34,6 +34,9 @@ def _fields(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
         for key, inner in value.items():
             if (not path and key in _NOT_OURS) or (path == ("metadata",) and key not in _METADATA) or "helm.sh/" in key:
                 continue
+            # Another key makes it another entry.
+            if path and isinstance(path[-1], Item) and path[-1].key == key:
+                continue
             yield from _fields(inner, (*path, key))
         return
     key = _key_of(value) if isinstance(value, list) else None

@@ -86,7 +86,7 @@ def test_an_expiring_authority_is_renewed_with_all_that_it_signed(tmp_path: Path
     made = Authority(tmp_path, Addresses(1))
     made.ensure()
     before = (tmp_path / "ca.crt").read_text()
-    processes.run(["openssl", "req", "-x509", "-key", "ca.key", "-out", "ca.crt", "-subj", "/CN=old", "-days", "0"], folder=tmp_path)
+    processes.run(["openssl", "req", "-x509", "-key", "ca.key", "-out", "ca.crt", "-subj", "/CN=old", "-days", "1"], folder=tmp_path)
     made.ensure()
     assert (tmp_path / "ca.crt").read_text() != before
     assert "OK" in verify(made, "admin")

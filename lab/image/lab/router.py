@@ -136,6 +136,9 @@ def main():
     current = configuration([], {})
     write(path, current)
     nginx = subprocess.Popen(["nginx", "-c", path, "-g", "daemon off;"])
+    # before it has written this file, the signal to reload would end it
+    while nginx.poll() is None and not os.path.exists(f"{FOLDER}/nginx.pid"):
+        time.sleep(0.02)
     signal.signal(signal.SIGTERM, lambda *_: nginx.send_signal(signal.SIGQUIT))
     said = None
     while nginx.poll() is None:
@@ -155,7 +158,7 @@ def main():
             nginx.wait(INTERVAL)
         except subprocess.TimeoutExpired:
             continue
-    sys.exit(nginx.returncode)
+    sys.exit(abs(nginx.returncode))
 
 
 def write(path, text):

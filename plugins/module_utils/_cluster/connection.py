@@ -406,14 +406,20 @@ def _log_in_with_password(connection: Connection, configuration: Any, identity: 
         from openshift.helper.userpassauth import OCPLoginConfiguration, OCPLoginException
     except ImportError:
         raise MissingDependency("The log-in to OpenShift needs the Python package openshift.", "Install it: pip install openshift", "username") from None
-    login = OCPLoginConfiguration(host=connection.host, ocp_username=user, ocp_password=password)
-    login.verify_ssl = configuration.verify_ssl
+
+    class Login:
+        """What OpenShift's log-in reads and calls, without its constructor: that one passes an argument which newer client libraries do not take."""
+
+        host, ocp_username, ocp_password, verify_ssl, ssl_ca_cert = connection.host, user, password, configuration.verify_ssl, None
+        discover, login, get_token = OCPLoginConfiguration.discover, OCPLoginConfiguration.login, OCPLoginConfiguration.get_token
+
+    attempt: Any = Login()
     with tempfile.NamedTemporaryFile() as authority:
         authority.write(identity.ca or b"")
         authority.flush()
-        login.ssl_ca_cert = authority.name if identity.ca else None
+        attempt.ssl_ca_cert = authority.name if identity.ca else None
         try:
-            login.get_token()
+            attempt.get_token()
         except (OCPLoginException, OSError, KeyError, ValueError):
             raise Unauthorized("OpenShift's OAuth server did not give a token.", "Check username and password.", "username", 401) from None
-    configuration.api_key = {"authorization": login.api_key["authorization"]}
+    configuration.api_key = {"authorization": attempt.api_key["authorization"]}

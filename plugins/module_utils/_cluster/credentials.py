@@ -62,6 +62,9 @@ AUTH_ARGUMENTS: Dict[str, Dict[str, Any]] = {
 RETRY_ARGUMENTS: Dict[str, Dict[str, Any]] = {"retry_timeout": {"type": "int", "default": 20, "no_log": False}}
 
 
+_PUBLIC = ("certificate-authority", "certificate-authority-data", "idp-certificate-authority", "idp-certificate-authority-data", "tokenFile")
+
+
 def secret_values(params: Mapping[str, Any]) -> List[str]:
     """Return the secrets that stand in a kubeconfig given as a dictionary, for Ansible's list of values that it never shows."""
     found: List[str] = []
@@ -74,7 +77,7 @@ def secret_values(params: Mapping[str, Any]) -> List[str]:
         elif isinstance(value, list):
             for inner in value:
                 walk(name, inner)
-        elif isinstance(value, str) and value and (secret_name(name) or name in ("client-key-data", "id-token")) and name not in ("tokenFile",):
+        elif isinstance(value, str) and value and name not in _PUBLIC and (secret_name(name) or name == "client-key-data"):
             found.append(value)
 
     if isinstance(params.get("kubeconfig"), Mapping):
@@ -147,7 +150,7 @@ def _decoded(section: Dict[str, Any], option: str, folder: str) -> Optional[byte
     data, file = section.pop(f"{option}-data", None), section.pop(option, None)
     if data:
         try:
-            return base64.b64decode(data)
+            return base64.b64decode("".join(str(data).split()), validate=True)
         except (binascii.Error, ValueError, TypeError):
             raise Invalid(f"{option}-data in the kubeconfig is not base64.", "Check it with: kubectl config view --raw", "kubeconfig") from None
     return read_pem(os.path.join(folder, file), option) if file else None

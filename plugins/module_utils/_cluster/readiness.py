@@ -183,12 +183,14 @@ def _pod_failure(pod: Mapping[str, Any], now: datetime) -> str:
     """Say why a pod will not become ready; empty when it still may."""
     status = _status(pod)
     restarts = (pod.get("spec") or {}).get("restartPolicy", "Always") == "Always"
-    for entry in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+    first = status.get("initContainerStatuses") or []
+    for entry in [*first, *(status.get("containerStatuses") or [])]:
         state = entry.get("state") or {}
         reason = str((state.get("waiting") or {}).get("reason") or "")
         ended = state.get("terminated") or (entry.get("lastState") or {}).get("terminated") or {}
-        # Some kubelets leave a container "terminated" while it backs off: one that died, was started again and died again is in the same loop.
-        if restarts and state.get("terminated") and ended.get("exitCode") != 0 and int(entry.get("restartCount") or 0) > 0:
+        # Some kubelets leave a container "terminated" while it backs off: one that ended, was started again and ended again is in the same loop.
+        looping = bool(state.get("terminated")) and int(entry.get("restartCount") or 0) > 0
+        if restarts and looping and not (entry in first and ended.get("exitCode") == 0):
             reason = "CrashLoopBackOff"
         if reason in _HOPELESS:
             code = f" (exit code {ended['exitCode']})" if reason == "CrashLoopBackOff" and "exitCode" in ended else ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.merge import Ambiguous, Difference, Merge, built_in, owners, same
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.release import RELEASE_NAME, Release
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.release import RELEASE_NAME, RELEASE_NAMESPACE, Release
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.values import keys_of, overlay, value_at
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Item, Path, Ref, look, path_text
@@ -165,7 +165,7 @@ def _of_hook(hook: Mapping[str, Any], release: Release) -> Verdict:
 
 def _of_field(change: Change, live: Mapping[str, Any], stated: Mapping[str, Any], release: Release, manager: str) -> Verdict:
     ref, path, after = _on_the_server(change)
-    stated, write_only = _as_stored(ref, stated)
+    stated, write_only = _as_stored(ref, _signed(stated, release))
     there = look(stated, path) if path else stated
     if there is not ABSENT and release.unpredictable(ref, _words(path)):
         return _verdict(UNKNOWN, "The chart makes this field with random values, dates or look-ups, so each upgrade may state another value.", release)
@@ -205,19 +205,19 @@ def _server_side(
     if any(difference.how == "refused" for difference in found):
         return _verdict(CONFLICT, _REFUSED, release)
     silent = [("data", key) for key in write_only]
-    fought = [entry for entry in found if entry.how == "differs" and entry.place not in silent]
     # Read after the change, the object says itself who holds the field; before it, that will be us.
-    in_place = same(look(live, path), change.after) if path else False
-    if in_place and (live.get("metadata") or {}).get("managedFields"):
-        holders = {name for entry in fought for name, operation in owners(live, entry.place) if (name, operation) != _applier(live)}
+    if path and same(look(live, path), change.after) and (live.get("metadata") or {}).get("managedFields"):
+        applier = _applier(live)
+        holders = {owner[0] for entry in found if entry.place not in silent for owner in owners(live, entry.place) if owner != applier}
     else:
-        holders = {manager} if fought else set()
+        holders = {manager for entry in found if entry.how == "differs" and entry.place not in silent}
     if holders:
         named = " and ".join(sorted(holders))
         return _verdict(CONFLICT, f"The chart states this field with another value and {named} holds it: the upgrade fails with a conflict.", release)
-    if fought or not any(entry.how == "differs" for entry in found):
-        return _verdict(REVERTED, "The chart states this field, nobody else holds it, and an upgrade puts the chart's value back.", release)
-    return _verdict(REVERTED, "The chart writes this key as stringData, which no field manager holds: every upgrade overwrites it without a conflict.", release)
+    if any(entry.place in silent for entry in found):
+        reason = "The chart writes this key as stringData, which no field manager holds: every upgrade overwrites it without a conflict."
+        return _verdict(REVERTED, reason, release)
+    return _verdict(REVERTED, "The chart states this field, nobody else holds it, and an upgrade puts the chart's value back.", release)
 
 
 def _applier(live: Mapping[str, Any]) -> Optional[Tuple[str, str]]:
@@ -271,6 +271,17 @@ def _on_the_server(change: Change) -> Tuple[Ref, Path, Any]:
         elif isinstance(after, Mapping):
             after = {key: _encoded(value) for key, value in after.items()}
     return change.ref, path, after
+
+
+def _signed(stated: Mapping[str, Any], release: Release) -> Mapping[str, Any]:
+    """Return a stated object with the signature that Helm 3 and 4 put on it and leave out of the manifest that they keep."""
+    if release.helm == 2:
+        return stated
+    metadata = dict(stated.get("metadata") or {})
+    metadata["labels"] = {**(metadata.get("labels") or {}), "app.kubernetes.io/managed-by": "Helm"}
+    signature = {RELEASE_NAME: release.name, RELEASE_NAMESPACE: release.namespace}
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), **signature}
+    return {**stated, "metadata": metadata}
 
 
 def _as_stored(ref: Ref, stated: Mapping[str, Any]) -> Tuple[Mapping[str, Any], Tuple[str, ...]]:

@@ -98,6 +98,9 @@ class Control(Protocol):
     def wanted(self, platform: Platform, params: Mapping[str, Any], observed: Any) -> List[Wanted]:
         """Return every field that the control owns, as it should be. Pure. Raises Refused when the change would not be safe."""
 
+    def against(self, params: Mapping[str, Any]) -> str:
+        """Return in what the options go against the recommendation (a roll back), or nothing."""
+
     def workloads(self, observed: Any) -> Sequence[Mapping[str, Any]]:
         """Return the workloads, as observed, whose rollout has to be over before the effect can be seen."""
 

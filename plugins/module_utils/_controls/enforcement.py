@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Optional
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import AUTH_ARGUMENTS, RETRY_ARGUMENTS, connect, secret_values
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
@@ -14,7 +14,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._cluster.release im
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.upgrade import UNKNOWN, Verdict, durable_values, verdict
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Control, Site, Wanted, plan_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.arguments import WAIT_ARGUMENTS, merge
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Finding, Proof, status_of, worst_first
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Plan, path_text, ref_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
@@ -24,6 +24,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect i
 _OWN_ARGUMENTS: Dict[str, Any] = {
     "probe": {"type": "bool", "default": True},
     "durability": {"type": "bool", "default": True},
+    "on_refusal": {"type": "str", "choices": ["fail", "report"], "default": "fail"},
 }
 
 
@@ -43,6 +44,7 @@ class Enforcement:
         objects = Objects(connection)
         self._site = Site(connection, objects, detect(objects, params["platform"], params["namespace"]))
         self._releases = Releases(objects)
+        self._refusal: Optional[Refused] = None
 
     def observe(self) -> Any:
         return self._control.observe(self._site, self._params)
@@ -69,13 +71,14 @@ class Enforcement:
         control, platform = self._control, self._site.platform
         probed = bool(self._params["probe"])
         proof = control.probe(self._site, self._params, last) if probed else Proof()
-        if enforced and probed and proof.verdict != PASS:
+        if enforced and probed and proof.verdict != PASS and not self._refusal:
             known = "is not there" if proof.verdict == FAIL else "could not be seen"
             raise NotProven(
                 f"{control.recommendation.title}: the configuration is right, but the effect {known}: {proof}.",
                 "Look at the logs of the workload, or set probe to false to rest on the configuration alone.",
             )
         verdicts = self._verdicts(self._wanted(last)) if self._params["durability"] else []
+        unmet = self._refusal.message if self._refusal else control.against(self._params)
         subject, expected, seen = control.describe(platform, self._params, first)
         finding = Finding(
             control=control.recommendation.id,
@@ -83,10 +86,12 @@ class Enforcement:
             severity=control.recommendation.severity,
             source=control.recommendation.source,
             subject=subject,
-            status=status_of(bool(plan), enforced, proof, probed),
+            status=FAIL if unmet else status_of(bool(plan), enforced, proof, probed),
             expected=expected,
             observed=seen,
             after=control.describe(platform, self._params, last)[2],
+            reasons=(unmet,) if unmet else (),
+            hint=self._refusal.hint if self._refusal else "",
             proof=proof,
             durability=tuple(entry.as_data() for entry in verdicts),
         )
@@ -101,7 +106,13 @@ class Enforcement:
         }
 
     def _wanted(self, observed: Any) -> List[Wanted]:
-        return self._control.wanted(self._site.platform, self._params, observed)
+        try:
+            return self._control.wanted(self._site.platform, self._params, observed)
+        except Refused as refusal:
+            if self._params["on_refusal"] == "fail":
+                raise
+            self._refusal = refusal
+            return []
 
     def _verdicts(self, wanted: List[Wanted]) -> List[Verdict]:
         return [self._verdict(item) for item in wanted if item.value is not ABSENT]

@@ -116,6 +116,9 @@ class RegistrationControl:
             "Register the administrator first, then run again; or set require_administrator to false.",
         )
 
+    def against(self, params: Mapping[str, Any]) -> str:
+        return "" if params["mode"] in _CLOSING else "Registration is open to everybody, as asked."
+
     def workloads(self, observed: Observed) -> Sequence[Mapping[str, Any]]:
         return (observed.workload,)
 

@@ -24,7 +24,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.router_pl
     spread_terms,
     usable_nodes,
 )
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Refused
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, UNKNOWN, Check, Finding, Proof, Source
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Path
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Platform
@@ -68,6 +68,9 @@ class RouterScaleControl:
             *_respread(params, observed, replicas),
         ]
 
+    def against(self, params: Mapping[str, Any]) -> str:
+        return f"Only {params['replicas']} router is asked for." if params["replicas"] is not None and params["replicas"] < LEAST else ""
+
     def workloads(self, observed: Observed) -> Sequence[Mapping[str, Any]]:
         return (observed.workload,)
 
@@ -101,7 +104,7 @@ def wanted_replicas(params: Mapping[str, Any], observed: Observed) -> int:
     """
     if params["replicas"] is not None:
         if params["replicas"] < 1:
-            raise Refused(f"replicas is {params['replicas']}.", "Give 1 or more: without a router nothing can be reached.", subject="replicas")
+            raise Invalid(f"replicas is {params['replicas']}.", "Give 1 or more: without a router nothing can be reached.", subject="replicas")
         return int(params["replicas"])
     if params["one_per_node"]:
         return max(1, min(len(usable_nodes(observed)), int(params["maximum"])))

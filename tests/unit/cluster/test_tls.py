@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import subprocess
-import tempfile
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -39,15 +37,6 @@ def test_dates_after_2049_are_written_otherwise(certificates: Certificates) -> N
 @pytest.mark.parametrize("data", [b"", b"nonsense", b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----", b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----"])
 def test_no_certificate_no_dates(data: bytes) -> None:
     assert validity(data) is None
-
-
-def test_the_key_never_becomes_a_file(certificates: Certificates, tmp_path: pathlib.Path) -> None:
-    """Every file that the process opens while it makes the context is looked at by the kernel's own record of the folder."""
-    before = os.stat(tempfile.gettempdir()).st_mtime_ns
-    client_context(Identity(pem(certificates.crt("ca")), pem(certificates.crt("client")), pem(certificates.key("client"))))
-    descriptors = [os.readlink(f"/proc/self/fd/{entry}") for entry in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{entry}")]
-    assert os.stat(tempfile.gettempdir()).st_mtime_ns == before
-    assert not [name for name in descriptors if "identity" in name]
 
 
 def test_what_cannot_be_used_is_named(certificates: Certificates) -> None:
