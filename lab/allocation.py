@@ -12,7 +12,7 @@ FORMAT = 2
 
 def mark(name: str) -> str:
     """The owner's mark on a bridge: which lab of which cache."""
-    return f"paas-lab {str(paths.labs())[-200:]} {name}"       # the kernel keeps 255 bytes
+    return f"paas-lab {str(paths.labs())[-200:]} {name}"  # the kernel keeps 255 bytes
 
 
 def number_of(name: str) -> int | None:

@@ -44,21 +44,27 @@ class Module:
 # what the programs say of themselves, and what kubectl says of itself in each request
 _K8S_VERSIONS = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
 MODULES = {
-    "kube": Module({
-        "kube-apiserver": Program("k8s.io/kubernetes/cmd/kube-apiserver", 100),
-        "kube-controller-manager": Program("k8s.io/kubernetes/cmd/kube-controller-manager", 60),
-        "kube-scheduler": Program("k8s.io/kubernetes/cmd/kube-scheduler", 40),
-        "kubelet": Program("k8s.io/kubernetes/cmd/kubelet", 40),
-        "kube-proxy": Program("k8s.io/kubernetes/cmd/kube-proxy", 10),
-        "kubectl": Program("k8s.io/kubernetes/cmd/kubectl", 40),
-    }, 170, tuple(("k8s.io/kubernetes", f"{package}.gitVersion") for package in _K8S_VERSIONS)),
+    "kube": Module(
+        {
+            "kube-apiserver": Program("k8s.io/kubernetes/cmd/kube-apiserver", 100),
+            "kube-controller-manager": Program("k8s.io/kubernetes/cmd/kube-controller-manager", 60),
+            "kube-scheduler": Program("k8s.io/kubernetes/cmd/kube-scheduler", 40),
+            "kubelet": Program("k8s.io/kubernetes/cmd/kubelet", 40),
+            "kube-proxy": Program("k8s.io/kubernetes/cmd/kube-proxy", 10),
+            "kubectl": Program("k8s.io/kubernetes/cmd/kubectl", 40),
+        },
+        170,
+        tuple(("k8s.io/kubernetes", f"{package}.gitVersion") for package in _K8S_VERSIONS),
+    ),
     "etcd": Module({"etcd": Program("./etcd", 25), "etcdctl": Program("go.etcd.io/etcd/etcdctl/v3", 8), "etcdutl": Program("go.etcd.io/etcd/etcdutl/v3", 7)}),
-    "tools": Module({"kwok": Program("sigs.k8s.io/kwok/cmd/kwok", 50), "helm": Program("helm.sh/helm/v3/cmd/helm", 80)},
-                    stamps=(("helm.sh/helm/v3", "helm.sh/helm/v3/internal/version.version"), ("sigs.k8s.io/kwok", "sigs.k8s.io/kwok/pkg/consts.Version"))),
+    "tools": Module(
+        {"kwok": Program("sigs.k8s.io/kwok/cmd/kwok", 50), "helm": Program("helm.sh/helm/v3/cmd/helm", 80)},
+        stamps=(("helm.sh/helm/v3", "helm.sh/helm/v3/internal/version.version"), ("sigs.k8s.io/kwok", "sigs.k8s.io/kwok/pkg/consts.Version")),
+    ),
     "helm4": Module({"helm4": Program("helm.sh/helm/v4/cmd/helm", 90)}, stamps=(("helm.sh/helm/v4", "helm.sh/helm/v4/internal/version.version"),)),
     "coredns": Module({"coredns": Program("github.com/coredns/coredns", 135)}),
     "minio": Module({"minio": Program("github.com/minio/minio", 260)}),
-    "gateway-api": Module({}),                                 # only its CRDs
+    "gateway-api": Module({}),  # only its CRDs
 }
 _HOME_OF = {program: module for module, entry in MODULES.items() for program in entry.programs}
 
@@ -83,7 +89,7 @@ def _ldflags(module: str) -> str:
         version = requirement(module, path)
         flags.append(f"-X {variable}={version}")
         package, _dot, name = variable.rpartition(".")
-        if name == "gitVersion":                               # Helm refuses charts where the server does not tell these
+        if name == "gitVersion":  # Helm refuses charts where the server does not tell these
             major, minor = version.removeprefix("v").split(".")[:2]
             rest = {"gitMajor": major, "gitMinor": minor, "gitTreeState": "clean", "gitCommit": "lab"}
             flags += [f"-X {package}.{key}={value}" for key, value in rest.items()]
@@ -138,7 +144,7 @@ def ensure(wanted: Iterable[str], report: Report = silent) -> None:
 def _build(module: str, wanted: list[str], place: Path, report: Report) -> None:
     entry = MODULES[module]
     fresh = place / "fresh"
-    shutil.rmtree(fresh, ignore_errors=True)                   # a build that was killed
+    shutil.rmtree(fresh, ignore_errors=True)  # a build that was killed
     (place / "bin").mkdir(exist_ok=True)
     fresh.mkdir()
     packages = [entry.programs[program].package for program in wanted]
@@ -148,8 +154,15 @@ def _build(module: str, wanted: list[str], place: Path, report: Report) -> None:
         seconds += entry.seconds
     # one call links several programs at once; a name of our own needs a call of its own
     target = str(fresh / wanted[0]) if len(wanted) == 1 else f"{fresh}/"
-    run_long([go(), *words, "-o", target, *packages], f"building {', '.join(wanted)}", place / "build.log", report,
-             expected=seconds, env=environment(), folder=paths.GO_MODULES / module)
+    run_long(
+        [go(), *words, "-o", target, *packages],
+        f"building {', '.join(wanted)}",
+        place / "build.log",
+        report,
+        expected=seconds,
+        env=environment(),
+        folder=paths.GO_MODULES / module,
+    )
     for program in wanted:
         (fresh / program).replace(place / "bin" / program)
     shutil.rmtree(fresh)

@@ -54,7 +54,7 @@ def create(relative: str) -> None:
             if hierarchy.unified:
                 _delegate(above)
             folder.mkdir(exist_ok=True)
-            for kind in ("cpus", "mems"):                     # version 1 starts them empty, and an empty set holds no process
+            for kind in ("cpus", "mems"):  # version 1 starts them empty, and an empty set holds no process
                 own = folder / f"cpuset.{kind}"
                 if not hierarchy.unified and own.exists() and not own.read_text().strip():
                     own.write_text((above / f"cpuset.{kind}").read_text())
@@ -83,7 +83,7 @@ def members(relative: str) -> set[int]:
         for listing in [*top.glob("**/cgroup.procs")] if top.is_dir() else []:
             try:
                 found.update(int(line) for line in listing.read_text().split())
-            except OSError:                                    # the folder went while we looked
+            except OSError:  # the folder went while we looked
                 continue
     return {pid for pid in found if pid and processes.start_time(pid) is not None}
 

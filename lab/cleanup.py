@@ -60,12 +60,12 @@ def _numbers(name: str) -> list[int]:
 
 
 def _remove_tree(folder: Path) -> None:
-    for _attempt in range(50):                                 # the kernel may still be closing the last files
+    for _attempt in range(50):  # the kernel may still be closing the last files
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
             return
         time.sleep(0.1)
-    shutil.rmtree(folder)                                      # for the error that says why
+    shutil.rmtree(folder)  # for the error that says why
 
 
 def traces(name: str, index: int) -> list[str]:

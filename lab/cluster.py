@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ class Cluster:
             builds.ensure([*_CORE_PROGRAMS, *(["kwok"] if kwok_nodes else []), *([_helm(helm)] if wanted else [])], report)
         with steps.step("images"):
             essential = images.essential(report)
-            extra = images.platforms(report) if wanted else []
+            extra = images.platforms(report) if wanted or self.facts["platforms"] else []
             content.store(extra, report, essential) if extra else content.store(essential, report)
         with steps.step("addresses and bridge"):
             allocation.allocate(self.name)
@@ -139,9 +140,8 @@ class Cluster:
             self._tell_cluster()
         with steps.step("nodes Ready"):
             self._wait_for_nodes(numbers, dict.fromkeys(started, begun))
-        with steps.step("images in the nodes"):
-            for number in numbers:
-                content.load(layout, number, [*essential, *extra])
+        with steps.step("images in the nodes"), ThreadPoolExecutor() as pool:
+            list(pool.map(lambda number: content.load(layout, number, [*essential, *extra]), numbers))
         self._install(steps, wanted, helm)
 
     def _tell_cluster(self) -> None:
@@ -152,15 +152,14 @@ class Cluster:
             api.create(item)
 
     def _install(self, steps: Steps, wanted: Mapping[str, str | None], helm: str) -> None:
-        todo = {name: namespace for name, namespace in wanted.items() if name not in self.facts["platforms"]}
-        if not todo:
+        if not wanted:
             return
         from lab import installation  # only labs with a platform need it
 
-        for name, namespace in todo.items():
+        for name, namespace in wanted.items():
+            self._remember(platforms={**self.facts["platforms"], name: namespace})
             with steps.step(f"platform {name}"):
                 installation.install(self, name, namespace=namespace, helm=helm, report=steps.report)
-            self._remember(platforms={**self.facts["platforms"], name: namespace})
 
     def down(self, purge: bool = False, report: Report = silent) -> None:
         """Take the lab down; its state stays for the next ``up`` unless it is purged. Raises LabError when something survives."""
@@ -194,6 +193,7 @@ class Cluster:
         """Wait until the nodes are Ready and said so after they were started, and pods have an account to run under."""
         api = Api(self.layout)
         for number in numbers:
+
             def look(number: int = number) -> bool:
                 if not nodes.init_pid(self.layout, number):
                     raise LabError(f"{node_name(number)} ended", self.layout.log(number, "supervisor"))
@@ -214,9 +214,15 @@ class Cluster:
         """The environment for programs that talk to this cluster: they find it, and keep their own files in the lab's folder."""
         own = self.directory / "tools"
         found = [str(builds.folder(module) / "bin") for module in ("kube", "tools", "helm4", "etcd")]
-        return {**os.environ, "KUBECONFIG": str(kubeconfig or self.kubeconfig), "KUBECACHEDIR": str(own / "kube"),
-                "HELM_CACHE_HOME": str(own / "helm-cache"), "HELM_CONFIG_HOME": str(own / "helm-config"), "HELM_DATA_HOME": str(own / "helm-data"),
-                "PATH": ":".join([*found, os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")])}
+        return {
+            **os.environ,
+            "KUBECONFIG": str(kubeconfig or self.kubeconfig),
+            "KUBECACHEDIR": str(own / "kube"),
+            "HELM_CACHE_HOME": str(own / "helm-cache"),
+            "HELM_CONFIG_HOME": str(own / "helm-config"),
+            "HELM_DATA_HOME": str(own / "helm-data"),
+            "PATH": ":".join([*found, os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")]),
+        }
 
     def kubectl(self, *arguments: str, stdin: str | None = None, kubeconfig: Path | None = None) -> str:
         """Run kubectl and return its stdout. Raises CommandFailed with its stderr."""

@@ -79,8 +79,13 @@ def _import(place: Path, wanted: Collection[Image], present: Collection[str], re
         images.archive(archive, wanted, present)
         head = node_files.containerd_head(place / "root", "io.containerd.grpc.v1.cri")
         configuration.write_text(head)
-        run_long(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", _IMPORT, "sh", str(configuration), str(archive)],
-                 f"importing {len(wanted)} images", place / "import.log", report, expected=_IMPORT_SECONDS)
+        run_long(
+            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", _IMPORT, "sh", str(configuration), str(archive)],
+            f"importing {len(wanted)} images",
+            place / "import.log",
+            report,
+            expected=_IMPORT_SECONDS,
+        )
 
 
 def _forget_others(keep: Collection[Path]) -> None:
@@ -152,5 +157,10 @@ def load(layout: Layout, number: int, wanted: Collection[Image]) -> None:
 def _note(layout: Layout, number: int, wanted: Collection[Image]) -> None:
     note = layout.node(number) / "images.json"
     kept = paths.read_json(note) or {}
-    paths.write_json(note, {"images": {**kept.get("images", {}), **{image.name: image.identity for image in wanted}},
-                            "layers": sorted({*kept.get("layers", []), *_layers(wanted)})})
+    paths.write_json(
+        note,
+        {
+            "images": {**kept.get("images", {}), **{image.name: image.identity for image in wanted}},
+            "layers": sorted({*kept.get("layers", []), *_layers(wanted)}),
+        },
+    )

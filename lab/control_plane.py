@@ -11,15 +11,32 @@ from lab.layout import Layout
 
 # Who is left out of the audit log: the machinery. Every request of a person or of a platform's own account is in it.
 _AUDIT_POLICY = {
-    "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
     "rules": [
-        {"level": "None", "users": ["system:apiserver", "system:kube-controller-manager", "system:kube-scheduler", "system:kube-proxy",
-                                    "system:lab:coredns", "system:lab:kwok", "system:lab:operator"]},
+        {
+            "level": "None",
+            "users": [
+                "system:apiserver",
+                "system:kube-controller-manager",
+                "system:kube-scheduler",
+                "system:kube-proxy",
+                "system:lab:coredns",
+                "system:lab:kwok",
+                "system:lab:operator",
+            ],
+        },
         {"level": "None", "userGroups": ["system:nodes", "system:serviceaccounts:kube-system"]},
         {"level": "None", "users": ["system:anonymous"], "nonResourceURLs": ["/readyz*", "/livez*", "/healthz*"]},
         # no secret may stand in the log
-        {"level": "Metadata", "resources": [{"group": "", "resources": ["secrets", "configmaps", "serviceaccounts/token"]},
-                                            {"group": "authentication.k8s.io", "resources": ["tokenreviews"]}]},
+        {
+            "level": "Metadata",
+            "resources": [
+                {"group": "", "resources": ["secrets", "configmaps", "serviceaccounts/token"]},
+                {"group": "authentication.k8s.io", "resources": ["tokenreviews"]},
+            ],
+        },
         {"level": "Request"},
     ],
 }
@@ -44,26 +61,61 @@ def components(layout: Layout, kwok_nodes: int) -> list[dict[str, Any]]:
     paths.private_folder(folder / "etcd")
     client, peer = "http://127.0.0.1:2379", "http://127.0.0.1:2380"
     found = [
-        component("etcd", "--name=n1", f"--data-dir={folder / 'etcd'}", "--unsafe-no-fsync", "--log-level=warn",
-                  f"--listen-client-urls={client}", f"--advertise-client-urls={client}",
-                  f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=n1={peer}"),
-        component("kube-apiserver", f"--etcd-servers={client}", "--bind-address=0.0.0.0", "--secure-port=6443", f"--advertise-address={addresses.node(1)}",
-                  f"--service-cluster-ip-range={addresses.services}", "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
-                  "--allow-privileged=true", f"--client-ca-file={pki / 'ca.crt'}",
-                  f"--tls-cert-file={pki / 'apiserver.crt'}", f"--tls-private-key-file={pki / 'apiserver.key'}",
-                  f"--kubelet-client-certificate={pki / 'apiserver-kubelet.crt'}", f"--kubelet-client-key={pki / 'apiserver-kubelet.key'}",
-                  f"--kubelet-certificate-authority={pki / 'ca.crt'}", "--kubelet-preferred-address-types=InternalIP",
-                  "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={pki / 'sa.pub'}",
-                  f"--service-account-signing-key-file={pki / 'sa.key'}",
-                  f"--audit-policy-file={folder / 'audit-policy.yaml'}", f"--audit-log-path={layout.audit_log}",
-                  "--audit-log-mode=blocking", f"--audit-log-maxsize={_AUDIT_MEGABYTES}"),
-        component("kube-controller-manager", f"--kubeconfig={layout.authority.kubeconfig('kube-controller-manager')}", "--bind-address=127.0.0.1",
-                  "--leader-elect=false", "--use-service-account-credentials", f"--service-account-private-key-file={pki / 'sa.key'}",
-                  f"--root-ca-file={pki / 'ca.crt'}", f"--cluster-signing-cert-file={pki / 'ca.crt'}", f"--cluster-signing-key-file={pki / 'ca.key'}",
-                  # thousands of Deployments in minutes, not in hours
-                  "--kube-api-qps=200", "--kube-api-burst=400", gate=gate),
-        component("kube-scheduler", f"--kubeconfig={layout.authority.kubeconfig('kube-scheduler')}", "--bind-address=127.0.0.1", "--leader-elect=false",
-                  gate=gate),
+        component(
+            "etcd",
+            "--name=n1",
+            f"--data-dir={folder / 'etcd'}",
+            "--unsafe-no-fsync",
+            "--log-level=warn",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=n1={peer}",
+        ),
+        component(
+            "kube-apiserver",
+            f"--etcd-servers={client}",
+            "--bind-address=0.0.0.0",
+            "--secure-port=6443",
+            f"--advertise-address={addresses.node(1)}",
+            f"--service-cluster-ip-range={addresses.services}",
+            "--authorization-mode=Node,RBAC",
+            "--enable-admission-plugins=NodeRestriction",
+            "--allow-privileged=true",
+            f"--client-ca-file={pki / 'ca.crt'}",
+            f"--tls-cert-file={pki / 'apiserver.crt'}",
+            f"--tls-private-key-file={pki / 'apiserver.key'}",
+            f"--kubelet-client-certificate={pki / 'apiserver-kubelet.crt'}",
+            f"--kubelet-client-key={pki / 'apiserver-kubelet.key'}",
+            f"--kubelet-certificate-authority={pki / 'ca.crt'}",
+            "--kubelet-preferred-address-types=InternalIP",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={pki / 'sa.pub'}",
+            f"--service-account-signing-key-file={pki / 'sa.key'}",
+            f"--audit-policy-file={folder / 'audit-policy.yaml'}",
+            f"--audit-log-path={layout.audit_log}",
+            "--audit-log-mode=blocking",
+            f"--audit-log-maxsize={_AUDIT_MEGABYTES}",
+        ),
+        component(
+            "kube-controller-manager",
+            f"--kubeconfig={layout.authority.kubeconfig('kube-controller-manager')}",
+            "--bind-address=127.0.0.1",
+            "--leader-elect=false",
+            "--use-service-account-credentials",
+            f"--service-account-private-key-file={pki / 'sa.key'}",
+            f"--root-ca-file={pki / 'ca.crt'}",
+            f"--cluster-signing-cert-file={pki / 'ca.crt'}",
+            f"--cluster-signing-key-file={pki / 'ca.key'}",
+            # thousands of Deployments in minutes, not in hours
+            "--kube-api-qps=200",
+            "--kube-api-burst=400",
+            gate=gate,
+        ),
+        component(
+            "kube-scheduler", f"--kubeconfig={layout.authority.kubeconfig('kube-scheduler')}", "--bind-address=127.0.0.1", "--leader-elect=false", gate=gate
+        ),
         component("coredns", "-conf", str(dns.write_configuration(layout)), gate=gate),
     ]
     if kwok_nodes:

@@ -40,17 +40,37 @@ def objects(layout: Layout) -> list[dict[str, Any]]:
     """What the cluster has to know about its DNS."""
     protocols = (("dns", "UDP"), ("dns-tcp", "TCP"))
     return [
-        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": _USER}, "rules": [
-            {"apiGroups": [""], "resources": ["services", "pods", "namespaces"], "verbs": ["list", "watch"]},
-            {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]}]},
-        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": _USER},
-         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": _USER},
-         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": _USER}]},
-        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "kube-dns", "namespace": "kube-system", "labels": {"k8s-app": "kube-dns"}},
-         "spec": {"clusterIP": layout.addresses.dns,
-                  "ports": [{"name": name, "port": 53, "protocol": protocol, "targetPort": PORT} for name, protocol in protocols]}},
-        {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-         "metadata": {"name": "kube-dns-lab", "namespace": "kube-system", "labels": {"kubernetes.io/service-name": "kube-dns"}},
-         "endpoints": [{"addresses": [layout.addresses.node(1)], "conditions": {"ready": True}}],
-         "ports": [{"name": name, "port": PORT, "protocol": protocol} for name, protocol in protocols]},
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": _USER},
+            "rules": [
+                {"apiGroups": [""], "resources": ["services", "pods", "namespaces"], "verbs": ["list", "watch"]},
+                {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
+            ],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": _USER},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": _USER},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": _USER}],
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "kube-dns", "namespace": "kube-system", "labels": {"k8s-app": "kube-dns"}},
+            "spec": {
+                "clusterIP": layout.addresses.dns,
+                "ports": [{"name": name, "port": 53, "protocol": protocol, "targetPort": PORT} for name, protocol in protocols],
+            },
+        },
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "addressType": "IPv4",
+            "metadata": {"name": "kube-dns-lab", "namespace": "kube-system", "labels": {"kubernetes.io/service-name": "kube-dns"}},
+            "endpoints": [{"addresses": [layout.addresses.node(1)], "conditions": {"ready": True}}],
+            "ports": [{"name": name, "port": PORT, "protocol": protocol} for name, protocol in protocols],
+        },
     ]

@@ -39,22 +39,29 @@ class Image:
     def config(self) -> bytes:
         """The image's configuration as it is stored."""
         start = {"Entrypoint": list(self.entrypoint), "Cmd": list(self.cmd)}
-        return _json({
-            "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()), "os": "linux",
-            "created": "1970-01-01T00:00:00Z",
-            "config": {"Env": [_PATH, *self.env], "User": self.user, "WorkingDir": "/", **{key: value for key, value in start.items() if value}},
-            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer.digest}" for layer in self.layers]},
-        })
+        return _json(
+            {
+                "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
+                "os": "linux",
+                "created": "1970-01-01T00:00:00Z",
+                "config": {"Env": [_PATH, *self.env], "User": self.user, "WorkingDir": "/", **{key: value for key, value in start.items() if value}},
+                "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer.digest}" for layer in self.layers]},
+            }
+        )
 
     def manifest(self) -> bytes:
         """The image's manifest as it is stored."""
         config = self.config()
-        return _json({
-            "schemaVersion": 2, "mediaType": _MANIFEST,
-            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": f"sha256:{_digest(config)}", "size": len(config)},
-            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": f"sha256:{layer.digest}", "size": layer.size}
-                       for layer in self.layers],
-        })
+        return _json(
+            {
+                "schemaVersion": 2,
+                "mediaType": _MANIFEST,
+                "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": f"sha256:{_digest(config)}", "size": len(config)},
+                "layers": [
+                    {"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": f"sha256:{layer.digest}", "size": layer.size} for layer in self.layers
+                ],
+            }
+        )
 
     @property
     def identity(self) -> str:
@@ -72,8 +79,7 @@ def _digest(data: bytes) -> str:
 
 def essential(report: Report) -> list[Image]:
     """What every lab has: the pause image, and the base image for pods of one's own."""
-    return [Image(PAUSE, (layers.pause(report),), entrypoint=("/pause",), user="65535:65535"),
-            Image(BASE, (layers.debian(report),), cmd=("/bin/sh",))]
+    return [Image(PAUSE, (layers.pause(report),), entrypoint=("/pause",), user="65535:65535"), Image(BASE, (layers.debian(report),), cmd=("/bin/sh",))]
 
 
 def platforms(report: Report) -> list[Image]:
@@ -89,8 +95,14 @@ def _from_table(name: str, entry: Any, shared: tuple[Layer, ...]) -> Image:
     if unknown or not entry.get("entrypoint"):
         raise LabError(f"{paths.IMAGE_TABLE}: {name}: {', '.join(unknown) or 'no entrypoint'}")
     env = entry.get("env") or {}
-    return Image(name, shared, tuple(map(str, entry["entrypoint"])), tuple(map(str, entry.get("cmd") or ())), str(entry.get("user") or ""),
-                 tuple(f"{key}={value}" for key, value in sorted(env.items())))
+    return Image(
+        name,
+        shared,
+        tuple(map(str, entry["entrypoint"])),
+        tuple(map(str, entry.get("cmd") or ())),
+        str(entry.get("user") or ""),
+        tuple(f"{key}={value}" for key, value in sorted(env.items())),
+    )
 
 
 def archive(target: Path, images: Collection[Image], present: Collection[str] = ()) -> None:
@@ -102,10 +114,19 @@ def archive(target: Path, images: Collection[Image], present: Collection[str] = 
         for data in (image.config(), image.manifest()):
             blobs[_digest(data)] = data
         needed.update({layer.digest: layer for layer in image.layers if layer.digest not in present})
-        index.append({"mediaType": _MANIFEST, "digest": f"sha256:{image.identity}", "size": len(image.manifest()),
-                      "annotations": {"io.containerd.image.name": _full(image.name)}})
-    texts = {"oci-layout": _json({"imageLayoutVersion": "1.0.0"}), "index.json": _json({"schemaVersion": 2, "manifests": index}),
-             **{f"blobs/sha256/{digest}": data for digest, data in sorted(blobs.items())}}
+        index.append(
+            {
+                "mediaType": _MANIFEST,
+                "digest": f"sha256:{image.identity}",
+                "size": len(image.manifest()),
+                "annotations": {"io.containerd.image.name": _full(image.name)},
+            }
+        )
+    texts = {
+        "oci-layout": _json({"imageLayoutVersion": "1.0.0"}),
+        "index.json": _json({"schemaVersion": 2, "manifests": index}),
+        **{f"blobs/sha256/{digest}": data for digest, data in sorted(blobs.items())},
+    }
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
         for name, data in texts.items():
             entry = tarfile.TarInfo(name)

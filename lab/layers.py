@@ -17,11 +17,28 @@ from lab.errors import LabError
 from lab.progress import Report, run_long, silent
 
 SUITE = "bookworm"
-PACKAGES = ("nginx-light", "libnginx-mod-stream", "postgresql-15", "docker-registry", "redis-server", "python3", "python3-psycopg2", "curl",
-            "ca-certificates", "procps")
+PACKAGES = (
+    "nginx-light",
+    "libnginx-mod-stream",
+    "postgresql-15",
+    "docker-registry",
+    "redis-server",
+    "python3",
+    "python3-psycopg2",
+    "curl",
+    "ca-certificates",
+    "procps",
+)
 _EPOCH = "1700000000"
-_LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/lib/*/libLLVM*",
-             "/usr/lib/postgresql/*/lib/llvmjit*", "/usr/lib/postgresql/*/lib/bitcode/*")
+_LEFT_OUT = (
+    "/usr/share/man/*",
+    "/usr/share/doc/*",
+    "/usr/share/locale/*",
+    "/usr/share/info/*",
+    "/usr/lib/*/libLLVM*",
+    "/usr/lib/postgresql/*/lib/llvmjit*",
+    "/usr/lib/postgresql/*/lib/bitcode/*",
+)
 _FINISH = (
     'rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/* "$1"/var/cache/ldconfig/* "$1"/var/log/* "$1"/etc/apt/apt.conf.d/99mmdebstrap',
     'rm -rf "$1"/var/lib/postgresql/15 "$1"/etc/postgresql/15 "$1"/etc/hostname "$1"/etc/resolv.conf',
@@ -67,12 +84,30 @@ def debian(report: Report) -> Layer:
         shutil.rmtree(work, ignore_errors=True)
         paths.private_folder(work)
         work.chmod(0o755)
-        command = ["mmdebstrap", "--mode=root", "--variant=minbase", "--components=main", "--format=tar", "--skip=output/mknod",
-                   "--aptopt=Acquire::Languages \"none\"", f"--include={','.join(PACKAGES)}",
-                   *_proxies(), *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT), *(f"--customize-hook={line}" for line in _FINISH),
-                   SUITE, str(target), *_mirrors()]
-        run_long(command, "building the base image's layer from Debian packages", paths.images() / "mmdebstrap.log", report, expected=_BASE_SECONDS,
-                 env={**os.environ, "SOURCE_DATE_EPOCH": _EPOCH, "TMPDIR": str(work), "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"})
+        command = [
+            "mmdebstrap",
+            "--mode=root",
+            "--variant=minbase",
+            "--components=main",
+            "--format=tar",
+            "--skip=output/mknod",
+            '--aptopt=Acquire::Languages "none"',
+            f"--include={','.join(PACKAGES)}",
+            *_proxies(),
+            *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
+            *(f"--customize-hook={line}" for line in _FINISH),
+            SUITE,
+            str(target),
+            *_mirrors(),
+        ]
+        run_long(
+            command,
+            "building the base image's layer from Debian packages",
+            paths.images() / "mmdebstrap.log",
+            report,
+            expected=_BASE_SECONDS,
+            env={**os.environ, "SOURCE_DATE_EPOCH": _EPOCH, "TMPDIR": str(work), "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"},
+        )
         shutil.rmtree(work)
 
     return _kept("debian", recipe, make, report)
@@ -115,14 +150,14 @@ def pause(report: Report) -> Layer:
 
 def minio(report: Report) -> Layer:
     """The layer with MinIO, which Debian does not have."""
-    return _kept("minio", builds.content_hash("minio"), lambda target: pack(target, {"usr/local/bin/minio": builds.binary("minio", report)}),
-                 report)
+    return _kept("minio", builds.content_hash("minio"), lambda target: pack(target, {"usr/local/bin/minio": builds.binary("minio", report)}), report)
 
 
 def scripts() -> Layer:
     """The layer with what this project puts into the images itself: lab/image is laid over the root folder."""
-    files = {str(path.relative_to(paths.IMAGE_FOLDER)): path for path in sorted(paths.IMAGE_FOLDER.rglob("*"))
-             if path.is_file() and "__pycache__" not in path.parts}
+    files = {
+        str(path.relative_to(paths.IMAGE_FOLDER)): path for path in sorted(paths.IMAGE_FOLDER.rglob("*")) if path.is_file() and "__pycache__" not in path.parts
+    }
     if not files:
         raise LabError(f"{paths.IMAGE_FOLDER} is empty: the platforms' images need it")
     recipe = [[name, os.access(path, os.X_OK), hashlib.sha256(path.read_bytes()).hexdigest()] for name, path in files.items()]

@@ -52,8 +52,7 @@ def lay(addresses: Addresses, mark: str) -> None:
         if path.exists():
             path.write_text(value)
     routes = [f"route replace {addresses.node_pods(number)} via {addresses.node(number)}" for number in range(1, MAX_NODES + 1)]
-    _ip(f"address replace {addresses.host}/24 dev {bridge}", f"link set {bridge} up",
-        f"route replace {addresses.services} via {addresses.node(1)}", *routes)
+    _ip(f"address replace {addresses.host}/24 dev {bridge}", f"link set {bridge} up", f"route replace {addresses.services} via {addresses.node(1)}", *routes)
 
 
 def plug(addresses: Addresses, number: int, init: int) -> None:
@@ -81,7 +80,7 @@ def _remove(device: str) -> None:
     try:
         processes.run(["ip", "link", "delete", device])
     except CommandFailed:
-        if _device(device).exists():                           # else the kernel was quicker
+        if _device(device).exists():  # else the kernel was quicker
             raise
 
 
@@ -91,8 +90,8 @@ def node_commands(addresses: Addresses, number: int) -> list[str]:
     return [
         f"address add {addresses.node(number)}/24 dev eth0",
         "link set eth0 up",
-        f"route add {addresses.services} dev eth0",            # kube-proxy rewrites the destination, but a route must be there first
-        "route add unreachable default",                       # fails at once what would leave the machine
+        f"route add {addresses.services} dev eth0",  # kube-proxy rewrites the destination, but a route must be there first
+        "route add unreachable default",  # fails at once what would leave the machine
         *(f"route add {addresses.node_pods(peer)} via {addresses.node(peer)}" for peer in others),
     ]
 

@@ -38,14 +38,34 @@ def start(layout: Layout, number: int) -> None:
     folder = layout.node(number)
     log = layout.log(number, "supervisor")
     supervisor = Path(__file__).with_name("supervisor.py")
-    command = ["unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc",
-               sys.executable, "-I", "-S", str(supervisor), str(folder)]
+    command = [
+        "unshare",
+        "--net",
+        "--mount",
+        "--pid",
+        "--uts",
+        "--ipc",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        sys.executable,
+        "-I",
+        "-S",
+        str(supervisor),
+        str(folder),
+    ]
     entrance = cgroups.entrance(f"{group}/daemons")
     # setsid --fork: not our child, so it neither dies with us nor stays as a zombie of a long test run
     with log.open("w") as output:
-        subprocess.run(["setsid", "--fork", "sh", "-c", _JOIN, "sh", str(entrance), "--", *command], check=True, cwd="/",
-                       env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-                       stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        subprocess.run(
+            ["setsid", "--fork", "sh", "-c", _JOIN, "sh", str(entrance), "--", *command],
+            check=True,
+            cwd="/",
+            env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
     init = processes.wait_until(lambda: _first_process(group), 10, pause=0.01)
     if not init:
         raise LabError(f"{node_name(number)} of lab {layout.name} did not start", log)

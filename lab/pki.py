@@ -67,15 +67,29 @@ class Authority:
         if not self._fresh("ca"):
             for old in self.folder.glob("*.crt"):
                 old.unlink()
-            self._openssl("req", "-x509", *_NEW_KEY, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=lab-ca", "-days", str(VALID_DAYS + 1),
-                          "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+            self._openssl(
+                "req",
+                "-x509",
+                *_NEW_KEY,
+                "-keyout",
+                "ca.key",
+                "-out",
+                "ca.crt",
+                "-subj",
+                "/CN=lab-ca",
+                "-days",
+                str(VALID_DAYS + 1),
+                "-addext",
+                "keyUsage=critical,keyCertSign,cRLSign",
+            )
         if not (self.folder / "sa.pub").exists():
             self._openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "sa.key")
             self._openssl("pkey", "-in", "sa.key", "-pubout", "-out", "sa.pub")
         if not self._fresh("apiserver"):
             names = [f"DNS:{name}" for name in ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost")]
-            self.issue("apiserver", "kube-apiserver", usage="serverAuth",
-                       names=[*names, "IP:127.0.0.1", f"IP:{addresses.node(1)}", f"IP:{addresses.api_service}"])
+            self.issue(
+                "apiserver", "kube-apiserver", usage="serverAuth", names=[*names, "IP:127.0.0.1", f"IP:{addresses.node(1)}", f"IP:{addresses.api_service}"]
+            )
         for name, (common_name, groups) in _CLIENTS.items():
             self._client(name, common_name, groups)
 
@@ -95,8 +109,15 @@ class Authority:
         """Where the kubeconfig of a certificate is."""
         return self.folder / f"{name}.kubeconfig"
 
-    def issue(self, file_name: str, common_name: str, groups: Sequence[str] = (), usage: str = "clientAuth", names: Sequence[str] = (),
-              valid_for: timedelta = timedelta(days=VALID_DAYS)) -> None:
+    def issue(
+        self,
+        file_name: str,
+        common_name: str,
+        groups: Sequence[str] = (),
+        usage: str = "clientAuth",
+        names: Sequence[str] = (),
+        valid_for: timedelta = timedelta(days=VALID_DAYS),
+    ) -> None:
         """Make a key and its certificate. A negative ``valid_for`` gives one that has expired."""
         start = datetime.now(UTC) - timedelta(hours=1)
         end = datetime.now(UTC) + valid_for
@@ -108,20 +129,45 @@ class Authority:
             extra = f"subjectAltName = {','.join(names)}" if names else ""
             Path(work, "ca.cnf").write_text(_AUTHORITY.format(work=work, usage=usage, names=extra))
             self._openssl("req", "-new", *_NEW_KEY, "-keyout", f"{file_name}.key", "-out", f"{work}/request", "-subj", subject)
-            self._openssl("ca", "-batch", "-notext", "-config", f"{work}/ca.cnf", "-cert", "ca.crt", "-keyfile", "ca.key", "-in", f"{work}/request",
-                          "-preserveDN", "-startdate", f"{start:%Y%m%d%H%M%SZ}", "-enddate", f"{end:%Y%m%d%H%M%SZ}", "-out", f"{file_name}.crt")
+            self._openssl(
+                "ca",
+                "-batch",
+                "-notext",
+                "-config",
+                f"{work}/ca.cnf",
+                "-cert",
+                "ca.crt",
+                "-keyfile",
+                "ca.key",
+                "-in",
+                f"{work}/request",
+                "-preserveDN",
+                "-startdate",
+                f"{start:%Y%m%d%H%M%SZ}",
+                "-enddate",
+                f"{end:%Y%m%d%H%M%SZ}",
+                "-out",
+                f"{file_name}.crt",
+            )
 
     def write_kubeconfig(self, name: str, token: str | None = None, path: Path | None = None, namespace: str | None = None) -> Path:
         """Write a kubeconfig for a certificate of that file name, or for a token."""
         user = {"token": token} if token else {"client-certificate-data": self._data(f"{name}.crt"), "client-key-data": self._data(f"{name}.key")}
         context = {"cluster": "lab", "user": name, **({"namespace": namespace} if namespace else {})}
         target = path or self.kubeconfig(name)
-        paths.write(target, yaml.safe_dump({
-            "apiVersion": "v1", "kind": "Config", "current-context": "lab",
-            "clusters": [{"name": "lab", "cluster": {"server": self.addresses.api_url, "certificate-authority-data": self._data("ca.crt")}}],
-            "users": [{"name": name, "user": user}],
-            "contexts": [{"name": "lab", "context": context}],
-        }))
+        paths.write(
+            target,
+            yaml.safe_dump(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "current-context": "lab",
+                    "clusters": [{"name": "lab", "cluster": {"server": self.addresses.api_url, "certificate-authority-data": self._data("ca.crt")}}],
+                    "users": [{"name": name, "user": user}],
+                    "contexts": [{"name": "lab", "context": context}],
+                }
+            ),
+        )
         return target
 
     def _data(self, file_name: str) -> str:

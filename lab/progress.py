@@ -49,8 +49,9 @@ class Steps:
         return time.monotonic() - self.begun
 
 
-def run_long(command: Sequence[str], what: str, log: Path, report: Report, *, expected: float, env: Mapping[str, str] | None = None,
-             folder: Path | None = None) -> None:
+def run_long(
+    command: Sequence[str], what: str, log: Path, report: Report, *, expected: float, env: Mapping[str, str] | None = None, folder: Path | None = None
+) -> None:
     """Run a command that may take minutes, its output in a log, with a sign of life now and then.
 
     ``expected`` is how many seconds it took where it was measured, with nothing cached. Raises LabError that names the log.

@@ -14,8 +14,17 @@ from lab.progress import Report
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # package: the file or program by which it is known to be there
 PACKAGES = {
-    "containerd": "containerd", "runc": "runc", "containernetworking-plugins": "/usr/lib/cni/bridge", "nftables": "nft", "conntrack": "conntrack",
-    "iproute2": "ip", "util-linux": "unshare", "mmdebstrap": "mmdebstrap", "gcc": "gcc", "libc6-dev": "/usr/include/stdlib.h", "openssl": "openssl",
+    "containerd": "containerd",
+    "runc": "runc",
+    "containernetworking-plugins": "/usr/lib/cni/bridge",
+    "nftables": "nft",
+    "conntrack": "conntrack",
+    "iproute2": "ip",
+    "util-linux": "unshare",
+    "mmdebstrap": "mmdebstrap",
+    "gcc": "gcc",
+    "libc6-dev": "/usr/include/stdlib.h",
+    "openssl": "openssl",
 }
 _DAEMONS = ("containerd",)
 # Hides a running systemd from the packages' scripts, so that they install and start nothing; only the command sees it so.
@@ -24,8 +33,10 @@ _QUIETLY = 'mkdir -p /run/systemd && mount -t tmpfs tmpfs /run/systemd && exec "
 
 def missing() -> list[str]:
     """The packages that are not installed."""
+
     def there(sign: str) -> bool:
         return Path(sign).exists() if sign.startswith("/") else shutil.which(sign, path=_SYSTEM_PATH) is not None
+
     return [package for package, sign in PACKAGES.items() if not there(sign)]
 
 
@@ -50,8 +61,7 @@ def install(report: Report) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1", "LC_ALL": "C.UTF-8"}
     for words in (["update", "--quiet"], ["install", "--yes", "--quiet", "--no-install-recommends", *lacking]):
         report("+ apt-get " + " ".join(words))
-        done = subprocess.run(["unshare", "--mount", "sh", "-c", _QUIETLY, "sh", "apt-get", *words], env=environment, check=False,
-                              stdin=subprocess.DEVNULL)
+        done = subprocess.run(["unshare", "--mount", "sh", "-c", _QUIETLY, "sh", "apt-get", *words], env=environment, check=False, stdin=subprocess.DEVNULL)
         if done.returncode:
             raise LabError(f"apt-get {words[0]} failed ({done.returncode})")
     started = _running() - before

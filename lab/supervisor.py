@@ -36,7 +36,7 @@ def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> No
 
 def settle(plan: dict[str, Any]) -> None:
     """Make the mounts, the files shown with another text and the network of the node."""
-    mount("none", "/", "", MS_REC | MS_SHARED)                 # what the kubelet mounts reaches its pods; the machine sees none of it
+    mount("none", "/", "", MS_REC | MS_SHARED)  # what the kubelet mounts reaches its pods; the machine sees none of it
     socket.sethostname(plan["hostname"])
     mount("tmpfs", "/run", "tmpfs", 0, "mode=755")
     for folder in plan["run_folders"]:
@@ -73,9 +73,11 @@ class Daemon:
         """Start the process, in a process group of its own, with its output in the log."""
         argv = self.spec["argv"]
         self.say("started: " + " ".join(argv))
-        files = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                 (os.POSIX_SPAWN_OPEN, 1, str(self.log), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600),
-                 (os.POSIX_SPAWN_DUP2, 1, 2)]
+        files = [
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(self.log), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ]
         environment = {"PATH": os.environ["PATH"], "HOME": "/root", "LC_ALL": "C.UTF-8", **self.spec.get("env", {})}
         try:
             self.pid = os.posix_spawn(argv[0], argv, environment, file_actions=files, setpgroup=0, setsigmask=[])
@@ -105,8 +107,7 @@ def answers(gate: dict[str, Any]) -> bool:
     """Whether the API server says that it is ready, by a certificate of the lab's authority."""
     trust = ssl.create_default_context(cafile=gate["ca"])
     try:
-        with (socket.create_connection((gate["host"], gate["port"]), timeout=2) as plain,
-              trust.wrap_socket(plain, server_hostname=gate["host"]) as stream):
+        with socket.create_connection((gate["host"], gate["port"]), timeout=2) as plain, trust.wrap_socket(plain, server_hostname=gate["host"]) as stream:
             stream.sendall(f"GET /readyz HTTP/1.0\r\nHost: {gate['host']}\r\n\r\n".encode())
             return stream.recv(64).split()[1:2] == [b"200"]
     except (OSError, ValueError):

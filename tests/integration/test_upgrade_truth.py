@@ -17,7 +17,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.merge import same
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.release import Release, find_release
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.upgrade import Verdict, durable_values, verdict, verdicts_for_fields
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.upgrade import UNKNOWN, Verdict, durable_values, verdict, verdicts_for_fields
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Path, Ref, look, path_text
 from lab.cluster import Cluster
@@ -35,6 +35,7 @@ WAYS = {
     "helm 4, server side": ("ssa", ["helm4"], ["helm4"]),
 }
 # As many copies of each object as there are listed changes of it, and some for random ones.
+RANDOM = "random"
 RANDOM_CHANGES = 60
 COPIES = Counter(change.target for change in CHANGES)
 EVERY_COPY = {"copies": {"web": COPIES[DEPLOYMENT] + 24, "others": 14}}
@@ -123,6 +124,9 @@ def disagreements(probe: ProbeRelease, trials: list[Trial], complaint: str) -> l
         happened = what_happened(probe, trial, complaint)
         # What the server stored is not always what was asked for (it fills in a default, leaves out a false): then only the second word counts.
         for said in [trial.said_first] * alike(trial.asked, trial.value) + [trial.said_again]:
+            # Nobody lists such a change: a random one may double an entry, and then not to know is right.
+            if said.outcome == UNKNOWN and trial.about == RANDOM:
+                continue
             if in_short(said) != happened:
                 wrong.append(f"{trial}: said {said.outcome} ({said.reason}), but it {happened}")
     return wrong
@@ -159,7 +163,7 @@ def try_any_change(probe: ProbeRelease, release: Release, ref: Ref, dice: random
     for _attempt in range(50):
         path, value = random_change(dice, live)
         try:
-            return try_change(probe, release, "random", ref, path, value)
+            return try_change(probe, release, RANDOM, ref, path, value)
         except Failure:
             continue
     raise AssertionError(f"the server accepts no change of {ref}")

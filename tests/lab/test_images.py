@@ -81,10 +81,16 @@ def test_an_image_is_another_one_when_what_it_starts_changes(tmp_path: Path) -> 
     assert Image("a:1", (one,), entrypoint=("x",)).identity != Image("a:1", (one,), entrypoint=("y",)).identity
 
 
-@pytest.mark.parametrize(("name", "full"), [
-    ("nginx", "docker.io/library/nginx:latest"), ("hephy/router:canary", "docker.io/hephy/router:canary"), ("quay.io/deis/router:v2", "quay.io/deis/router:v2"),
-    ("localhost:5000/x", "localhost:5000/x:latest"), ("registry.k8s.io/pause:3.10.1", "registry.k8s.io/pause:3.10.1"),
-])
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("nginx", "docker.io/library/nginx:latest"),
+        ("hephy/router:canary", "docker.io/hephy/router:canary"),
+        ("quay.io/deis/router:v2", "quay.io/deis/router:v2"),
+        ("localhost:5000/x", "localhost:5000/x:latest"),
+        ("registry.k8s.io/pause:3.10.1", "registry.k8s.io/pause:3.10.1"),
+    ],
+)
 def test_names_are_those_that_the_kubelet_asks_for(name: str, full: str) -> None:
     assert images._full(name) == full
 

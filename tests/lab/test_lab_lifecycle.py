@@ -63,9 +63,16 @@ def deployment(name: str, replicas: int, **pod: Any) -> dict[str, Any]:
     labels = {"app": name}
     container = {"name": name, "image": BASE, "command": ["nginx", "-g", "daemon off;"], "readinessProbe": {"httpGet": {"port": 80}, "periodSeconds": 1}}
     spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": labels}}
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": {
-        "replicas": replicas, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": {
-            "containers": [container], "topologySpreadConstraints": [spread], **pod}}}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container], "topologySpreadConstraints": [spread], **pod}},
+        },
+    }
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +88,14 @@ def web(cluster: Cluster) -> list[dict[str, Any]]:
 
 def status_of(url: str) -> int:
     """HTTP status of a page, asked for from this machine; Services need up to a second after a rollout."""
+
     def ask() -> int:
         try:
             with urllib.request.urlopen(url, timeout=2) as answer:
                 return int(answer.status)
         except OSError:
             return 0
+
     return int(processes.wait_until(ask, 10))
 
 
@@ -111,7 +120,7 @@ def test_pods_run_on_both_nodes_and_are_reached_by_this_machine(cluster: Cluster
 
 def test_services_route(cluster: Cluster, web: list[dict[str, Any]]) -> None:
     service = json.loads(cluster.kubectl("get", "service", "web", "-o", "json"))["spec"]
-    for _again in range(6):                                    # both pods take turns by chance
+    for _again in range(6):  # both pods take turns by chance
         assert status_of(f"http://{service['clusterIP']}/") == 200
         for number in (1, 2):
             assert status_of(f"http://{cluster.node_ip(number)}:{service['ports'][0]['nodePort']}/") == 200
@@ -180,8 +189,11 @@ def test_every_request_of_a_user_is_in_the_audit_log_and_no_secret_is(cluster: C
     text = cluster.audit_log.read_text()
     entries = [json.loads(line) for line in text.splitlines()]
     assert canary not in text
-    assert [(entry["verb"], entry["responseStatus"]["code"]) for entry in entries
-            if entry["user"]["username"] == "alice" and entry.get("objectRef", {}).get("resource") == "secrets"] == [("list", 403)]
+    assert [
+        (entry["verb"], entry["responseStatus"]["code"])
+        for entry in entries
+        if entry["user"]["username"] == "alice" and entry.get("objectRef", {}).get("resource") == "secrets"
+    ] == [("list", 403)]
     created = [entry for entry in entries if entry["verb"] == "create" and entry.get("objectRef", {}).get("name") == "canary"]
     assert [(entry["user"]["username"], entry["level"]) for entry in created] == [("admin", "Metadata")]
     assert created[0]["userAgent"].startswith("kubectl/v1.")
@@ -277,7 +289,7 @@ def test_a_crash_of_up_is_mended_by_the_next_up(cluster: Cluster) -> None:
     crash("nodes started")
     first = nodes.init_pid(cluster.layout, 1)
     assert first
-    (cluster.layout.node(1) / "init.json").unlink()            # as if it had been killed before it could write it
+    (cluster.layout.node(1) / "init.json").unlink()  # as if it had been killed before it could write it
     cluster.up(report=lambda _line: None)
     assert processes.start_time(first) is None
     assert cluster.is_up()

@@ -67,7 +67,7 @@ def test_a_process_is_known_only_as_long_as_it_is_that_very_process(tmp_path: Pa
             assert processes.recall(note) is None
         paths.write_json(note, kept)
         sleeper.kill()
-        assert processes.wait_until(lambda: processes.recall(note) is None, 5)      # as a zombie too
+        assert processes.wait_until(lambda: processes.recall(note) is None, 5)  # as a zombie too
     assert processes.recall(tmp_path / "missing") is None
 
 

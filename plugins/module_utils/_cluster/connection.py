@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlencode, urlsplit
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster import credentials
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.credentials import AUTH_ARGUMENTS, RETRY_ARGUMENTS, Selected, secret_values
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.failures import NotSent, answer_failure, network_failure
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.failures import ListExpired, NotSent, answer_failure, network_failure
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import Kind, Target, target_of
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.tls import Identity, client_context, validity
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Failure, Invalid, MissingDependency, Unauthorized, Unavailable
@@ -165,7 +165,9 @@ class Connection:
             return self._send(method, url, target, payload, content_type, timeout, accept)
 
         def again(error: Unavailable) -> bool:
-            return error.again if isinstance(error, NotSent) else safe
+            if isinstance(error, NotSent):
+                return error.again
+            return safe and not isinstance(error, ListExpired)
 
         try:
             return repeat(attempt, Deadline(self.retry_seconds), should_repeat=again)

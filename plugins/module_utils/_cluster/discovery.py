@@ -51,7 +51,7 @@ def _by_client(connection: Connection, versions: Mapping[str, Any], group: str, 
     try:
         from openshift.dynamic import LazyDiscoverer
     except ImportError:
-        yield from _by_reading(connection, versions, group, kind)
+        yield from resources_read(connection, versions, group, kind)
         return
 
     class Client:
@@ -78,7 +78,7 @@ def _by_client(connection: Connection, versions: Mapping[str, Any], group: str, 
                 yield bool(resource.preferred), Kind(version, kind, resource.name, bool(resource.namespaced))
 
 
-def _by_reading(connection: Connection, document: Mapping[str, Any], group: str, kind: str) -> Iterable[Tuple[bool, Kind]]:
+def resources_read(connection: Connection, document: Mapping[str, Any], group: str, kind: str) -> Iterable[Tuple[bool, Kind]]:
     versions = [entry["groupVersion"] for entry in document.get("versions") or []] if group else ["v1"]
     preferred = (document.get("preferredVersion") or {}).get("groupVersion") or "v1"
     for version in versions:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
-from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Item, Path
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Item, Path, look
 
 # A place inside an object: field names, and for an entry of a keyed list the values of its keys.
 Identity = Tuple[Tuple[str, Any], ...]
@@ -51,6 +51,8 @@ _ATOMIC_MAPS = frozenset(
 )  # fmt: skip
 # What the server fills into entries of atomic lists, so that a stated list and the same list read back compare equal.
 _FILLED_IN = {"apiVersion": "v1", "divisor": "0", "expirationSeconds": 3600, "protocol": "TCP", "apiGroup": "rbac.authorization.k8s.io"}
+# What the server fills in where a Deployment's strategy says no more than its type.
+_DEFAULTS = {"rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}}
 _DEFAULT_KEYS = {"protocol": "TCP"}
 
 _HANDLERS = frozenset(("exec", "grpc", "httpGet", "sleep", "tcpSocket"))
@@ -150,7 +152,10 @@ class Merge:
             if step in stated:
                 yield from self._along(stated[step], there.get(step, ABSENT), steps[1:], (*here, step))
             elif step in there and self._retains(here):
-                yield Difference((*here, step), "dropped")
+                # What is taken away comes back as the server's default, which may be what stands there.
+                left = look(there[step], tuple(steps[1:]))
+                if left is ABSENT or left != look(_DEFAULTS.get(step), tuple(steps[1:])):
+                    yield Difference((*here, step), "dropped")
         else:
             keys = self._keys(here) or (step.key,)
             mine, theirs = _by_identity(stated, keys), _by_identity(there, keys)

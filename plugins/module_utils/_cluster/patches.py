@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
-from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Item, Path, path_text
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Item, Path, path_text, same
 from ansible_collections.paas.hardening.plugins.module_utils._core.redact import Masked
 
 STRATEGIC = "application/strategic-merge-patch+json"
@@ -136,7 +136,7 @@ def _replacement(kind: Optional[str], path: Path, before: Any, after: Any) -> An
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         patch: Dict[str, Any] = {key: None for key in before if key not in after}
         for key, value in after.items():
-            if key not in before or before[key] != value:
+            if key not in before or not same(before[key], value):
                 patch[key] = _replacement(kind, path + (key,), before.get(key, ABSENT), value)
         return patch
     if isinstance(before, list) and before and isinstance(after, list) and kind is not None and merge_key(kind, path):

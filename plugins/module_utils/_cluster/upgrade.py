@@ -26,6 +26,7 @@ UNKNOWN = "unknown"
 
 _REFUSED = "An upgrade puts the chart's field beside ours; the object may have only one of the two, so the server refuses the upgrade."
 _DROPPED = "The chart states the structure around this field without it, and an upgrade takes away what is not listed there."
+_OMITTED = "The chart does not state this field, and an upgrade leaves what it does not state."
 _HELM2 = "Helm 2 compares the old manifest with the new one and never reads the live object: kept until the chart's own value changes."
 _CUSTOM = "Helm compares the old manifest with the new one for custom resources: kept until the chart's own value changes."
 _LASTING = (KEPT, UNCHANGED, NOT_CHART_OWNED)
@@ -174,17 +175,18 @@ def _of_field(change: Change, live: Mapping[str, Any], stated: Mapping[str, Any]
         return _agreed(release) if agreed else _verdict(KEPT, _HELM2, release)
     apply = release.method == "ssa"
     managed = (live.get("metadata") or {}).get("managedFields") or ()
-    if not built_in(ref.api_version) and not apply:
-        return _agreed(release) if agreed else _verdict(KEPT, _CUSTOM, release)
-    if not built_in(ref.api_version) and not managed:
+    custom = not built_in(ref.api_version)
+    if custom and apply and not managed:
         return _verdict(UNKNOWN, "How this kind merges shows in the object's managed fields, which were not read.", release)
     try:
         changed = _applied(live, path, after) if path else after
-        found = list(Merge(ref.api_version, ref.kind, apply, managed).differences(stated, changed, path))
+        # Without merge keys a client compares two manifests, and only the signature, which it puts on the new one alone, differs there.
+        enforced = _signed({}, release) if custom and not apply else stated
+        found = list(Merge(ref.api_version, ref.kind, apply, managed).differences(enforced, changed, path))
     except Ambiguous:
         return _verdict(UNKNOWN, "Two entries of a list have the same merge key, so the result of an upgrade depends on their order.", release)
     if not found:
-        return _agreed(release) if agreed else _verdict(KEPT, "The chart does not state this field, and an upgrade leaves what it does not state.", release)
+        return _agreed(release) if agreed else _verdict(KEPT, _CUSTOM if custom and not apply else _OMITTED, release)
     if not apply:
         return _three_way(found, release)
     return _server_side(found, change, live, path, write_only, release, manager)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import textwrap
 from typing import Any, Dict, List, Mapping, Sequence
 
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.values import merge_overlays
+
 _WIDTH = 100
 _MARKS = {"pass": "ok", "fixed": "FIXED", "would-fix": "WOULD FIX", "fail": "FAIL", "unknown": "UNKNOWN", "not-applicable": "n/a"}
 
@@ -21,7 +23,8 @@ def summary(results: Sequence[Mapping[str, Any]]) -> List[str]:
             counts[finding["status"]] = counts.get(finding["status"], 0) + 1
             lines += _finding(finding)
     total = ", ".join(f"{number} {_MARKS[status].lower()}" for status, number in sorted(counts.items()))
-    return [*lines, "", f"{sum(counts.values())} findings: {total or 'none'}. Recommendations changed: {counts.get('fixed', 0)}."]
+    changed = sum(1 for result in results if result.get("changed") and all(finding["status"] != "would-fix" for finding in result["findings"]))
+    return [*lines, "", f"Findings: {sum(counts.values())} ({total or 'none'}). Changed in this run: {changed}."]
 
 
 def _finding(finding: Mapping[str, Any]) -> List[str]:
@@ -43,15 +46,4 @@ def _finding(finding: Mapping[str, Any]) -> List[str]:
 
 def merged_overlay(results: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
     """Return the Helm values of all results in one tree."""
-    merged: Dict[str, Any] = {}
-    for result in results:
-        _merge(merged, result.get("overlay") or {})
-    return merged
-
-
-def _merge(into: Dict[str, Any], other: Mapping[str, Any]) -> None:
-    for key, value in other.items():
-        if isinstance(value, Mapping):
-            _merge(into.setdefault(key, {}), value)
-        else:
-            into[key] = value
+    return merge_overlays(*(result.get("overlay") or {} for result in results))

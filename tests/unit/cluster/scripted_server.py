@@ -67,7 +67,7 @@ class ScriptedServer:
                 raw = self.rfile.read(length)
                 parts = urlsplit(self.path)
                 headers = {name.lower(): self.headers.get_all(name) or [] for name in self.headers}
-                request = Request(self.command, parts.path, dict(parse_qsl(parts.query)), headers, json.loads(raw) if raw else None)
+                request = Request(self.command, parts.path, dict(parse_qsl(parts.query)), headers, json.loads(raw) if raw[:1] == b"{" else raw.decode() or None)
                 outer.requests.append(request)
                 reply = outer.script(request) if callable(outer.script) else outer.script[min(len(outer.requests), len(outer.script)) - 1]
                 time.sleep(reply.delay)

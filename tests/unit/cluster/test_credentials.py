@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import pathlib
 import subprocess
@@ -12,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import AUTH_ARGUMENTS, RETRY_ARGUMENTS, connect, secret_values
@@ -248,7 +246,8 @@ def test_secrets_inside_a_kubeconfig_are_found(kubeconfig: Kubeconfig) -> None:
 
 def test_no_key_and_no_token_becomes_a_file(certificates: Certificates, kubeconfig: Kubeconfig, tmp_path: pathlib.Path) -> None:
     """Python tells its own audit hook of every file that is opened; the library's C code opens only what it is given a path of."""
-    user = {"token": "x", "client-certificate-data": certificates.data(certificates.crt("client")), "client-key-data": certificates.data(certificates.key("client"))}
+    certificate, key = certificates.data(certificates.crt("client")), certificates.data(certificates.key("client"))
+    user = {"token": "x", "client-certificate-data": certificate, "client-key-data": key}
     path = write(tmp_path, "config", kubeconfig("https://x", user))
     code = """
 import sys
@@ -261,4 +260,3 @@ for event, arguments in opened:
         print(event, arguments[0])
 """
     assert run(code, {"HOME": str(tmp_path)}, path) == ""
-    assert base64.b64decode(user["client-key-data"])

@@ -49,8 +49,8 @@ def test_a_command_in_a_pod_needs_two_verbs() -> None:
 @pytest.mark.parametrize(
     ("text", "resource"),
     [
-        ('users "eve" is forbidden: User "bob" cannot impersonate resource "users" in API group "" at the cluster scope', 'apiGroups: [""], resources: ["users"]'),
-        ('groups "x" is forbidden: User "bob" cannot impersonate resource "groups" in API group "" at the cluster scope', 'apiGroups: [""], resources: ["groups"]'),
+        ('users "eve" is forbidden: User "bob" cannot impersonate resource "users" in API group ""', 'apiGroups: [""], resources: ["users"]'),
+        ('groups "x" is forbidden: User "bob" cannot impersonate resource "groups" in API group ""', 'apiGroups: [""], resources: ["groups"]'),
         ('namespaces "x" is forbidden: User "bob" cannot impersonate-on:user-info:get resource "namespaces" in API group ""', 'resources: ["users"]'),
         ('namespaces "x" is forbidden: User "bob" cannot impersonate-on:serviceaccount:get resource "namespaces"', 'resources: ["serviceaccounts"]'),
     ],

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.readiness import readiness_of, selector_of
 
-NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=timezone.utc)
+NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
 
 def workload(kind: str, spec: dict[str, Any], status: dict[str, Any], generation: int = 2) -> dict[str, Any]:
@@ -29,6 +29,9 @@ def replicas(total: int, updated: int, available: int, **more: Any) -> dict[str,
     return {"replicas": total, "updatedReplicas": updated, "availableReplicas": available, **more}
 
 
+LATE = {"conditions": [condition("Progressing", "False", "ProgressDeadlineExceeded")]}
+
+
 @pytest.mark.parametrize(
     ("spec", "status", "generation", "state", "reason"),
     [
@@ -41,9 +44,9 @@ def replicas(total: int, updated: int, available: int, **more: Any) -> dict[str,
         ({"replicas": 2}, replicas(3, 2, 3), 2, "progressing", "1 old replicas"),
         ({"replicas": 2}, replicas(2, 2, 1), 2, "progressing", "1 of 2 replicas available"),
         ({"replicas": 1}, replicas(2, 2, 2), 2, "progressing", "available"),
-        ({"replicas": 2}, replicas(2, 2, 1, conditions=[condition("Progressing", "False", "ProgressDeadlineExceeded")]), 2, "failed", "ProgressDeadlineExceeded"),
-        ({"replicas": 2}, replicas(2, 2, 2, conditions=[condition("Progressing", "False", "ProgressDeadlineExceeded")]), 2, "ready", ""),
-        ({"replicas": 2}, replicas(2, 2, 1, conditions=[condition("Progressing", "False", "ProgressDeadlineExceeded")]), 3, "progressing", "not seen"),
+        ({"replicas": 2}, replicas(2, 2, 1, **LATE), 2, "failed", "ProgressDeadlineExceeded"),
+        ({"replicas": 2}, replicas(2, 2, 2, **LATE), 2, "ready", ""),
+        ({"replicas": 2}, replicas(2, 2, 1, **LATE), 3, "progressing", "not seen"),
         ({"replicas": 2}, {"conditions": [condition("ReplicaFailure", "True", "FailedCreate", "exceeded quota: q, used")]}, 2, "failed", "the ResourceQuota q"),
         ({"replicas": 2}, {"conditions": [condition("ReplicaFailure", "True", "FailedCreate", "secret words")]}, 2, "failed", "cannot be created"),
         ({"replicas": 2, "paused": True}, replicas(2, 0, 2), 2, "failed", "paused"),

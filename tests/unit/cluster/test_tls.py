@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import subprocess
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -22,8 +22,8 @@ def test_validity_is_what_openssl_says(certificates: Certificates) -> None:
         dates = validity(pem(certificates.crt(name)))
         assert dates is not None
         said = subprocess.run(["openssl", "x509", "-in", certificates.crt(name), "-noout", "-dates"], check=True, capture_output=True, text=True).stdout
-        for date, line in zip(dates, said.splitlines()):
-            moment = datetime.strptime(line.partition("=")[2], "%b %d %H:%M:%S %Y %Z").replace(tzinfo=timezone.utc)
+        for date, line in zip(dates, said.splitlines(), strict=True):
+            moment = datetime.strptime(line.partition("=")[2], "%b %d %H:%M:%S %Y %Z").replace(tzinfo=UTC)
             assert date == moment
 
 
@@ -31,12 +31,13 @@ def test_dates_after_2049_are_written_otherwise(certificates: Certificates) -> N
     certificates.make("century", "-days", "20000")
     dates = validity(pem(certificates.crt("century")))
     assert dates is not None
-    assert dates[1] - datetime.now(timezone.utc) > timedelta(days=19990)
+    assert dates[1] - datetime.now(UTC) > timedelta(days=19990)
 
 
-@pytest.mark.parametrize("data", [b"", b"nonsense", b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----", b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----"])
-def test_no_certificate_no_dates(data: bytes) -> None:
-    assert validity(data) is None
+@pytest.mark.parametrize("data", ["MAA=", "!", "", "MIIB"])
+def test_no_certificate_no_dates(data: str) -> None:
+    assert validity(f"-----BEGIN CERTIFICATE-----\n{data}\n-----END CERTIFICATE-----".encode()) is None
+    assert validity(data.encode()) is None
 
 
 def test_what_cannot_be_used_is_named(certificates: Certificates) -> None:
