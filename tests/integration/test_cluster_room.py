@@ -179,7 +179,7 @@ def web(objects: Objects, namespace: str) -> dict[str, Any]:
     document["spec"]["template"]["spec"]["containers"].append({**workloads.container(["c"]), "name": "side"})
     document["metadata"]["labels"] = {"a": "1", "b": "2"}
     workloads.create(objects, document)
-    return objects.get("Deployment", "web", namespace)
+    return workloads.at_rest(objects, "Deployment", "web", namespace)
 
 
 @pytest.mark.parametrize(
@@ -212,13 +212,13 @@ def test_a_plan_does_what_it_says_in_one_write(objects: Objects, web: dict[str, 
     objects.apply_plan(plan)
     assert objects.connection.writes - writes == 1
     name, namespace = web["metadata"]["name"], web["metadata"]["namespace"]
-    live = objects.get("Deployment", name, namespace)
+    live = workloads.at_rest(objects, "Deployment", name, namespace)
     assert not changes_for(live, wanted)
     for path in ((*MAIN, "image"), ("spec", "selector"), (*POD, "terminationGracePeriodSeconds")):
         assert look(live, path) == look(web, path)
     if live["metadata"].get("finalizers"):
         objects.apply_plan(changes_for(live, [(("metadata", "finalizers"), ["example.org/b"])]))
-        live = objects.get("Deployment", name, namespace)
+        live = workloads.at_rest(objects, "Deployment", name, namespace)
         assert live["metadata"]["finalizers"] == ["example.org/b"]
         objects.apply_plan(changes_for(live, [(("metadata", "finalizers"), ABSENT)]))
         assert "finalizers" not in objects.get("Deployment", name, namespace)["metadata"]
@@ -238,7 +238,7 @@ def test_deleting_and_creating_are_guarded(objects: Objects, namespace: str) -> 
     assert isinstance(failing(lambda: workloads.create(objects, document)), errors.Conflict)
     old = objects.get("ConfigMap", "c", namespace)
     objects.apply_plan(changes_for(old, [(("data", "a"), "2")]))
-    gone = Plan((Change(ref_of(old), (), old, ABSENT),), {ref_of(old): old["metadata"]["resourceVersion"]})
+    gone = Plan((Change(ref_of(old), (), old, ABSENT, "a test wants it"),), {ref_of(old): old["metadata"]["resourceVersion"]})
     assert isinstance(failing(lambda: objects.apply_plan(gone)), errors.Conflict)
     workloads.delete(objects, "ConfigMap", "c", namespace)
     assert objects.find("ConfigMap", "c", namespace) is None
@@ -286,7 +286,7 @@ def test_a_real_echo_of_a_live_secret_does_not_come_through(objects: Objects, na
     assert CANARY not in shown
     assert "YzRuNHJ5" not in shown
     live = objects.get("Secret", "s", namespace)
-    failing(lambda: objects.apply_plan(changes_for(live, [(("data", "password"), [7])])))
+    failing(lambda: objects.apply_plan(changes_for(live, [(("data", "password"), {"not": "text"})])))
 
 
 def test_policies_of_the_cluster_are_named(objects: Objects, namespace: str) -> None:

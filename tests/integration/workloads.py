@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -48,6 +49,18 @@ def changes_for(live: dict[str, Any], wanted: Iterable[tuple[Path, Any]]) -> Pla
 def create(objects: Objects, *documents: dict[str, Any]) -> list[Ref]:
     """Create objects, and return their addresses."""
     return objects.apply_plan(Plan(tuple(Change(ref_of(document), (), ABSENT, document, "a test needs it") for document in documents)))
+
+
+def at_rest(objects: Objects, kind: str, name: str, namespace: str) -> dict[str, Any]:
+    """Read a workload when its controller has written the status for the last time: before, every write would meet a conflict."""
+    live, end = objects.get(kind, name, namespace), time.monotonic() + 20
+    while True:
+        time.sleep(0.3)
+        again = objects.get(kind, name, namespace)
+        if again["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"] and again["status"].get("observedGeneration"):
+            return again
+        assert time.monotonic() < end, f"{kind} {name} does not come to rest"
+        live = again
 
 
 def delete(objects: Objects, kind: str, name: str, namespace: str = "") -> None:

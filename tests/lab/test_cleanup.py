@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,6 +75,20 @@ def test_another_labs_number_is_not_taken_and_its_bridge_not_removed(wreck: Layo
     finally:
         cleanup.take_down("second", purge=True)
     assert network.owner(wreck.addresses.bridge) == allocation.mark(NAME)
+
+
+def test_labs_that_start_at_once_get_numbers_of_their_own(own_cache: Path) -> None:
+    names = ["one", "two", "three"]
+    code = "import sys; from lab import allocation; print(allocation.allocate(sys.argv[1]))"
+    words = [sys.executable, "-c", code]
+    started = [subprocess.Popen([*words, name], cwd=paths.CHECKOUT, stdout=subprocess.PIPE, text=True) for name in names]
+    try:
+        found = [process.communicate()[0].strip() for process in started]
+        assert len(set(found)) == 3
+        assert {name: str(index) for name, index in allocation.known().items()} == dict(zip(names, found, strict=True))
+    finally:
+        for name in names:
+            cleanup.take_down(name, purge=True)
 
 
 def test_a_bridge_of_somebody_else_is_left_alone(own_cache: Path) -> None:

@@ -262,16 +262,19 @@ def test_down_keeps_the_state_and_up_goes_on_with_it(cluster: Cluster) -> None:
     cluster.kubectl("wait", "pod", "-l", "app=web", "--for=condition=Ready", "--timeout=60s")
 
 
-def crash(moment: str, name: str = NAME) -> None:
-    """Start ``up`` as a command, and kill it at once when it has said something."""
+def crash(moment: str, name: str = NAME, by: signal.Signals = signal.SIGKILL) -> int:
+    """Start ``up`` as a command, and end it by a signal when it has said something. Returns its exit status."""
     command = [sys.executable, "-m", "lab", "up", "--name", name]
     with subprocess.Popen(command, cwd=paths.CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as up:
         assert up.stdout
         said: list[str] = []
         while not said or (moment not in said[-1] and said[-1]):
             said.append(up.stdout.readline())
-        up.send_signal(signal.SIGKILL)
+        up.send_signal(by)
+        rest = up.stdout.read()
     assert moment in said[-1], said
+    assert by == signal.SIGKILL or f"python -m lab down --name {name}" in rest
+    return up.returncode
 
 
 @pytest.mark.parametrize("moment", ["addresses and bridge", "certificates and files", "image stores", "nodes started", "API server ready"])
@@ -280,6 +283,14 @@ def test_a_crash_of_up_is_cleaned_by_down(cluster: Cluster, moment: str) -> None
     crash(moment)
     index = allocation.number_of(NAME)
     assert index is not None
+    cluster.down()
+    assert cleanup.traces(NAME, index) == []
+
+
+def test_an_interrupted_up_says_how_to_take_down_what_it_started(cluster: Cluster) -> None:
+    cluster.down()
+    assert crash("nodes started", by=signal.SIGINT) == 130
+    index = cluster.index
     cluster.down()
     assert cleanup.traces(NAME, index) == []
 

@@ -97,3 +97,10 @@ def test_every_test_folder_runs() -> None:
     paths = [ROOT / path for path in settings["tool"]["pytest"]["ini_options"]["testpaths"]]
     orphans = [str(test.relative_to(ROOT)) for test in (ROOT / "tests").rglob("test_*.py") if not any(path in test.parents for path in paths)]
     assert orphans == []
+
+
+def test_documents_name_commands_that_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for document in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"):
+        named = set(re.findall(r"(?:^\s*|`)make ([a-z-]+)", (ROOT / document).read_text(), re.MULTILINE))
+        assert named - targets == set(), document

@@ -1,0 +1,139 @@
+"""Writes the README of every role from its argument specification and its defaults, so that people never read what is not so.
+
+python docs/generate_role_docs.py           write roles/*/README.md
+python docs/generate_role_docs.py --check   write nothing; name what is out of date and end with 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+COMMAND = "python docs/generate_role_docs.py"
+NOTICE = f"<!-- Generated from meta/argument_specs.yml and defaults/main.yml by `{COMMAND}`: change those, not this file. -->"
+COLUMNS = ("Variable", "Type", "Default", "Choices", "Meaning")
+
+# O(option), V(value), E(VARIABLE), C(code), B(bold), I(italic): the mark-up of Ansible's documentation.
+CODE = re.compile(r"\b[OVEC]\(((?:[^()\\]|\\.)*)\)")
+BOLD = re.compile(r"\bB\(([^()]*)\)")
+ITALIC = re.compile(r"\bI\(([^()]*)\)")
+# What PyYAML writes after a value that is no map and no list.
+END = "...\n"
+ESCAPED = re.compile(r"\\(.)")
+
+
+class Indented(yaml.SafeDumper):
+    """Indents lists below their key, as ansible-lint wants them."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, indentless and flow)
+
+
+def markdown(text: str) -> str:
+    """Return a sentence of an argument specification as Markdown."""
+    text = CODE.sub(lambda match: "`" + ESCAPED.sub(r"\1", match[1]) + "`", text)
+    return ITALIC.sub(r"*\1*", BOLD.sub(r"**\1**", text))
+
+
+def sentences(description: str | Sequence[str]) -> list[str]:
+    """Return a description, which is one sentence or a list of them, as Markdown."""
+    return [markdown(line) for line in ([description] if isinstance(description, str) else description)]
+
+
+def value(known: Any) -> str:
+    """Return a value as it stands in YAML, in one line."""
+    text = yaml.safe_dump(known, default_flow_style=True, width=10_000)
+    return f"`{text.removesuffix(END).strip()}`"
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table whose columns stand under each other; the last one is not filled up."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (COLUMNS, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(COLUMNS) - 1)]
+    filled = [[*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]] for row in cells]
+    rule = ["-" * width for width in (*widths, len(COLUMNS[-1]))]
+    return [f"| {' | '.join(row)} |" for row in (filled[0], rule, *filled[1:])]
+
+
+def row(name: str, option: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+    """Return what the table says about one variable."""
+    kind = option.get("type", "str") + (f" of {option['elements']}" if "elements" in option else "")
+    default = value(defaults[name]) if name in defaults else "required" if option.get("required") else "none"
+    choices = ", ".join(value(choice) for choice in option.get("choices", ()))
+    return [f"`{name}`", kind, default, choices, " ".join(sentences(option["description"]))]
+
+
+def example(role: str, title: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """Return a play that runs the role, with the variables in which there is something to choose."""
+    chosen = {name: defaults[name] for name, option in options.items() if name in defaults and "choices" in option}
+    play = {
+        "name": title,
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
+        "module_defaults": {"group/paas.hardening.workflow": {"kubeconfig": "~/.kube/config"}},
+        "roles": [{"role": f"paas.hardening.{role}", "vars": chosen or dict(defaults)}],
+    }
+    return yaml.dump([play], Dumper=Indented, sort_keys=False, width=160).rstrip()
+
+
+def readme(role: pathlib.Path) -> str:
+    """Return the README of a role."""
+    spec = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]
+    defaults = yaml.safe_load((role / "defaults/main.yml").read_text()) or {}
+    options = spec["options"]
+    lines = [
+        NOTICE,
+        "",
+        f"# paas.hardening.{role.name}",
+        "",
+        f"{markdown(spec['short_description'])}.",
+        "",
+        *sentences(spec["description"]),
+        "",
+        "## Variables",
+        "",
+        *table([row(name, option, defaults) for name, option in options.items()]),
+        "",
+        "## Example",
+        "",
+        "```yaml",
+        "---",
+        example(role.name, spec["short_description"], options, defaults),
+        "```",
+        "",
+        "With `--check --diff` the play shows what it would change, and changes nothing.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str], root: pathlib.Path = ROOT) -> int:
+    """Write, or check, the README of every role below the root. Returns the exit status."""
+    parser = argparse.ArgumentParser(description="Write the README of every role from its argument specification.")
+    parser.add_argument("--check", action="store_true", help="write nothing; end with 1 when a README is out of date")
+    check = parser.parse_args(arguments).check
+    stale = []
+    for spec in sorted(root.glob("roles/*/meta/argument_specs.yml")):
+        target, text = spec.parents[1] / "README.md", readme(spec.parents[1])
+        if target.is_file() and target.read_text() == text:
+            continue
+        stale.append(target.relative_to(root))
+        if not check:
+            target.write_text(text)
+    for name in stale:
+        print(f"{name}: {'out of date' if check else 'written'}")
+    if check and stale:
+        print(f"Run `{COMMAND}`.")
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

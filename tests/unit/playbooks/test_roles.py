@@ -1,0 +1,170 @@
+"""What roles, playbooks, modules and action plugins say about their options is one and the same."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pathlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import PLATFORMS
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+PLUGINS = "ansible_collections.paas.hardening.plugins"
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
+
+
+def read(path: pathlib.Path) -> Any:
+    return yaml.safe_load(path.read_text())
+
+
+def specification(role: str) -> dict[str, Any]:
+    options: dict[str, Any] = read(ROOT / "roles" / role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    return options
+
+
+def defaults(role: str) -> dict[str, Any]:
+    return read(ROOT / "roles" / role / "defaults/main.yml") or {}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_defaults_and_specification_agree(role: str) -> None:
+    stated = {name: option["default"] for name, option in specification(role).items() if "default" in option}
+    assert defaults(role) == stated
+    # In the same order, so that a reader finds one from the other.
+    assert list(defaults(role)) == list(stated)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_names_begin_with_the_role(role: str) -> None:
+    assert [name for name in specification(role) if not name.startswith(f"{role}_")] == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_variable_is_described_and_typed(role: str) -> None:
+    for name, option in specification(role).items():
+        assert option["description"], name
+        assert option["type"] in ("str", "int", "bool", "list", "dict"), name
+        assert "default" not in option or option["default"] in option.get("choices", [option["default"]]), name
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_variable_is_used_and_every_used_one_is_known(role: str) -> None:
+    text = "\n".join(path.read_text() for path in sorted((ROOT / "roles" / role / "tasks").glob("*.yml")))
+    used = set(re.findall(rf"(?<![\w.]){role}_\w+", text))
+    assert used - set(specification(role)) == set()
+    assert set(specification(role)) - used == set()
+
+
+def tasks(role: str) -> Iterator[dict[str, Any]]:
+    for path in sorted((ROOT / "roles" / role / "tasks").glob("*.yml")):
+        yield from read(path)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_roles_give_the_modules_only_options_that_they_have(role: str) -> None:
+    for task in tasks(role):
+        for name, options in task.items():
+            if name.startswith("paas.hardening.workflow_"):
+                assert set(options or {}) <= set(arguments(name.rpartition(".")[2])), task["name"]
+
+
+def test_choices_of_a_role_are_those_of_its_module() -> None:
+    registration, router = arguments("workflow_registration"), arguments("workflow_router_scale")
+    assert specification("registration")["registration_setting"]["choices"] == registration["mode"]["choices"]
+    assert specification("registration")["registration_setting"]["default"] == registration["mode"]["default"]
+    for name in ("spread", "one_per_node", "maximum", "disruption_budget", "replicas", "wait_timeout"):
+        told, meant = specification("router")[f"router_{name}"], router[name]
+        assert {key: told.get(key) for key in ("type", "choices", "default")} == {key: meant.get(key) for key in ("type", "choices", "default")}, name
+
+
+def test_platforms_of_the_playbook_and_of_the_modules_are_those_of_the_tables() -> None:
+    harden = read(ROOT / "playbooks/harden.meta.yml")["argument_specs"]["harden"]["options"]
+    assert harden["harden_platform"]["choices"] == sorted(PLATFORMS)
+    for module in MODULES:
+        assert arguments(module)["platform"]["choices"] == sorted(PLATFORMS)
+
+
+def arguments(module: str) -> dict[str, Any]:
+    """The argument specification that the module and its action plugin really use."""
+    plugin = importlib.import_module(f"{PLUGINS}.action.{module}")
+    known: dict[str, Any] = plugin.ActionModule.verb.arguments
+    return known
+
+
+def documentation(module: str) -> dict[str, Any]:
+    """The documented options of a module, those of its fragments with them."""
+    document = yaml.safe_load(constant(ROOT / "plugins/modules" / f"{module}.py", "DOCUMENTATION"))
+    options: dict[str, Any] = {}
+    for fragment in document["extends_documentation_fragment"]:
+        file = importlib.import_module(f"{PLUGINS}.doc_fragments.{fragment.rpartition('.')[2]}")
+        options |= yaml.safe_load(file.ModuleDocFragment.DOCUMENTATION).get("options") or {}
+    return options | (document.get("options") or {})
+
+
+def constant(path: pathlib.Path, name: str) -> str:
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and any(isinstance(target, ast.Name) and target.id == name for target in node.targets):
+            return str(ast.literal_eval(node.value))
+    raise AssertionError(f"{path} has no {name}")
+
+
+def meaning(options: dict[str, Any], nested: str) -> dict[str, Any]:
+    """What counts of options, whether they are documented or specified."""
+    return {
+        name: {
+            **{key: option.get(key) for key in ("choices", "default", "elements", "aliases")},
+            "type": option.get("type", "str"),
+            "required": option.get("required", False),
+            "inside": meaning(option[nested], nested) if nested in option else None,
+        }
+        for name, option in options.items()
+    }
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_documentation_and_specification_agree(module: str) -> None:
+    assert meaning(documentation(module), "suboptions") == meaning(arguments(module), "options")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_each_module_runs_the_verb_of_its_action_plugin(module: str) -> None:
+    """The same expression stands in both files, so that both ways run the same."""
+
+    def verb(folder: str) -> str:
+        text = (ROOT / "plugins" / folder / f"{module}.py").read_text()
+        found = re.search(r"(?:run_module\(|verb = )(VERB|verb_of\(CONTROL\))", text)
+        assert found, folder
+        (imported,) = [line for line in text.splitlines() if re.search(r"import .*\b(VERB|CONTROL)\b", line)]
+        return f"{imported}: {found[1]}"
+
+    assert verb("modules") == verb("action")
+
+
+def test_each_module_has_an_action_plugin_and_is_in_the_group() -> None:
+    assert sorted(path.stem for path in (ROOT / "plugins/action").glob("*.py")) == MODULES
+    assert read(ROOT / "meta/runtime.yml")["action_groups"]["workflow"] == MODULES
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_use_only_options_that_there_are(module: str) -> None:
+    examples = yaml.safe_load(constant(ROOT / "plugins/modules" / f"{module}.py", "EXAMPLES"))
+    used = [set(task[f"paas.hardening.{module}"] or {}) for task in examples if f"paas.hardening.{module}" in task]
+    assert used
+    assert set().union(*used) - set(arguments(module)) == set()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_secrets_are_marked(module: str) -> None:
+    """Whatever sounds like a secret has no_log decided, one way or the other."""
+    for name, option in arguments(module).items():
+        if re.search(r"key|password|token|secret|auth", name):
+            assert "no_log" in option, name
+    for name in ("api_key", "password"):
+        assert arguments(module)[name]["no_log"] is True
