@@ -119,15 +119,16 @@ class Cluster:
             layout = self.layout
             numbers = sorted({*range(1, count + 1), *layout.node_numbers()})
             self._remember(kwok=max(kwok_nodes, self.facts["kwok"]))
+        with steps.step("image stores"):
+            for number in numbers:
+                paths.private_folder(layout.node(number))
+                content.seed(layout, number, extra, essential, report)
         with steps.step("certificates and files"):
             layout.authority.ensure()
             layout.authority.write_kubeconfig("admin", path=layout.kubeconfig)
             for number in numbers:
                 layout.authority.ensure_node(number)
-                node_files.write(layout, number, self.facts["kwok"])
-        with steps.step("image stores"):
-            for number in numbers:
-                content.seed(layout, number, extra, essential, report)
+                node_files.write(layout, number, self.facts["kwok"], content.mounts(layout, number))
         begun = time.time()
         started = [number for number in numbers if not nodes.init_pid(layout, number)]
         with steps.step(f"nodes started ({len(started)} of {len(numbers)})"):

@@ -1,7 +1,7 @@
-"""Containerd's store of images: made once per set of images, then handed to each node as hard links.
+"""Containerd's store of images: made once per set of images, then handed to each node in no time.
 
-A node's copy shares the files that never change (blobs, unpacked layers) and owns the databases, so that handing over takes a
-fraction of a second where an import takes seconds, and a node can never spoil another's.
+A node owns its databases, has links to the blobs, and sees the unpacked layers through read-only mounts. That takes
+milliseconds where an import takes seconds, and a node can never spoil another's.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from lab import images, locks, node_files, nodes, paths, processes
 from lab.images import Image
@@ -89,19 +90,27 @@ def _import(place: Path, wanted: Collection[Image], present: Collection[str], re
 
 
 def _forget_others(keep: Collection[Path]) -> None:
-    """Remove stores that no new lab starts from; nodes keep what they have, since they hold links of their own."""
+    """Remove stores that no lab uses and no new lab starts from."""
+    used = {(paths.read_json(note) or {}).get("store") for note in paths.labs().glob("*/node[1-9]/images.json")}
     for place in (paths.images() / "stores").iterdir():
-        if place.is_dir() and place not in keep and (place / "complete").exists():
+        if place.is_dir() and place not in keep and str(place / "root") not in used and (place / "complete").exists():
             shutil.rmtree(place, ignore_errors=True)
 
 
-def copy(source: Path, target: Path) -> None:
-    """Copy a store: links for what never changes, real copies for the rest. The target appears whole or not at all."""
-    fresh = target.with_name(f"{target.name}.fresh")
-    shutil.rmtree(fresh, ignore_errors=True)
-    for folder, _subfolders, _files in os.walk(source):
-        _copy_folder(Path(folder), fresh / Path(folder).relative_to(source), constant=_constant(Path(folder).relative_to(source)))
-    fresh.rename(target)
+def copy(source: Path, target: Path, layers_too: bool = True) -> list[Path]:
+    """Copy a store: links for blobs and unpacked layers, real copies for the rest.
+
+    Without ``layers_too`` each unpacked layer becomes an empty folder to mount the original on; these are returned, relative.
+    """
+    empty: list[Path] = []
+    for name, subfolders, _files in os.walk(source):
+        folder = Path(name).relative_to(source)
+        is_layer = folder.parts[1:2] == ("snapshots",) and len(folder.parts) == 3
+        _copy_folder(source / folder, target / folder, constant=_constant(folder))
+        if is_layer and not layers_too:
+            empty.append(folder)
+            subfolders.clear()
+    return empty
 
 
 def _constant(folder: Path) -> bool:
@@ -123,16 +132,24 @@ def _copy_folder(source: Path, target: Path, constant: bool) -> None:
             shutil.copy2(entry.path, target / entry.name, follow_symlinks=False)
 
 
-def seed(layout: Layout, number: int, wanted: Collection[Image], upon: Collection[Image], report: Report) -> bool:
-    """Give a node its store if it has none; tell whether it did."""
+def seed(layout: Layout, number: int, wanted: Collection[Image], upon: Collection[Image], report: Report) -> None:
+    """Give a node its store if it has none."""
     target = node_store(layout, number)
     if target.exists():
-        return False
+        return
     source = store(wanted, report, upon) if wanted else store(upon, report)
+    fresh = target.with_name("containerd.fresh")
+    shutil.rmtree(fresh, ignore_errors=True)
     with _stores_held():
-        copy(source, target)
-    _note(layout, number, [*upon, *wanted])
-    return True
+        mounts = copy(source, fresh, layers_too=False)
+        _note(layout, number, [*upon, *wanted], store=str(source), mounts={str(source / path): str(target / path) for path in mounts})
+    fresh.rename(target)  # last, so that a crash leaves no half of it
+
+
+def mounts(layout: Layout, number: int) -> dict[str, str]:
+    """The unpacked layers that a node sees, read-only: original and mount point."""
+    found: dict[str, str] = (paths.read_json(layout.node(number) / "images.json") or {}).get("mounts", {})
+    return found
 
 
 def missing(layout: Layout, number: int, wanted: Collection[Image]) -> list[Image]:
@@ -154,13 +171,8 @@ def load(layout: Layout, number: int, wanted: Collection[Image]) -> None:
     _note(layout, number, wanted)
 
 
-def _note(layout: Layout, number: int, wanted: Collection[Image]) -> None:
+def _note(layout: Layout, number: int, wanted: Collection[Image], **facts: Any) -> None:
     note = layout.node(number) / "images.json"
-    kept = paths.read_json(note) or {}
-    paths.write_json(
-        note,
-        {
-            "images": {**kept.get("images", {}), **{image.name: image.identity for image in wanted}},
-            "layers": sorted({*kept.get("layers", []), *_layers(wanted)}),
-        },
-    )
+    kept = {} if facts else paths.read_json(note) or {}
+    known = {**kept.get("images", {}), **{image.name: image.identity for image in wanted}}
+    paths.write_json(note, {**kept, **facts, "images": known, "layers": sorted({*kept.get("layers", []), *_layers(wanted)})})

@@ -107,7 +107,12 @@ def default_values(name: str, domain: str = "example.test") -> dict[str, Any]:
     """What an operator of the lab sets before the first install: registration open, a domain, secrets made anew by every call, small numbers."""
     if name.startswith("drycc"):
         return {
-            "global": {"platformDomain": domain, "lab": {"probeSeconds": 2}},
+            "global": {
+                "platformDomain": domain,
+                "clusterDomain": "cluster.local",
+                # the two keys are read by the newest components and made by none of them
+                "lab": {"probeSeconds": 2, "serviceKey": secrets.token_hex(20), "passportScopes": "profile openid"},
+            },
             "gateway": {"gatewayClass": gateway.CLASS},
             "controller": {"registrationMode": "enabled"},
             "passport": {"adminPassword": secrets.token_hex(16), "environment": {"REGISTRATION_ENABLED": "true"}},

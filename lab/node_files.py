@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def containerd_head(root: Path, *switched_off: str) -> str:
     return f'version = {2 if first else 3}\nroot = "{root}"\nstate = "/run/containerd"\ndisabled_plugins = [{disabled}]\n[grpc]\n  address = "{SOCKET}"\n'
 
 
-def write(layout: Layout, number: int, kwok_nodes: int) -> None:
+def write(layout: Layout, number: int, kwok_nodes: int, read_only: Mapping[str, str]) -> None:
     """Write everything that the supervisor and the daemons of a node read."""
     folder = paths.private_folder(layout.node(number))
     for name in ("log", "kubelet", "var-log/pods", "var-log/containers", "registries/_default"):
@@ -106,6 +107,7 @@ def write(layout: Layout, number: int, kwok_nodes: int) -> None:
             "hostname": node_name(number),
             "run_folders": ["/run/netns", "/run/lock", "/run/containerd"],
             "binds": {str(folder / "kubelet"): "/var/lib/kubelet", str(folder / "var-log"): "/var/log"},
+            "read_only_binds": dict(read_only),
             "shown": _shown(),
             "settings": _OWN_SETTINGS,
             "network": network.node_commands(layout.addresses, number),

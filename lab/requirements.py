@@ -28,7 +28,7 @@ PACKAGES = {
 }
 _DAEMONS = ("containerd",)
 # Hides a running systemd from the packages' scripts, so that they install and start nothing; only the command sees it so.
-_QUIETLY = 'mkdir -p /run/systemd && mount -t tmpfs tmpfs /run/systemd && exec "$@"'
+_QUIETLY = '[ ! -d /run/systemd ] || mount -t tmpfs tmpfs /run/systemd || exit 1; exec "$@"'
 
 
 def missing() -> list[str]:

@@ -22,7 +22,7 @@ from typing import Any
 
 RESTART_AFTER = 1.0
 GATE_PAUSE = 0.1
-MS_BIND, MS_REC, MS_SHARED = 0x1000, 0x4000, 0x100000
+MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_SHARED = 0x1, 0x20, 0x1000, 0x4000, 0x100000
 WAKE_UP = {signal.SIGCHLD, signal.SIGHUP}
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -44,6 +44,9 @@ def settle(plan: dict[str, Any]) -> None:
     for source, target in plan["binds"].items():
         Path(source).mkdir(parents=True, exist_ok=True)
         mount(source, target, "", MS_BIND)
+    for source, target in plan["read_only_binds"].items():
+        mount(source, target, "", MS_BIND)
+        mount("none", target, "", MS_REMOUNT | MS_BIND | MS_RDONLY)
     for number, (path, value) in enumerate(plan["shown"].items()):
         shown = Path(f"/run/shown-{number}")
         shown.write_text(f"{value}\n")

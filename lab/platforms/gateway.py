@@ -23,7 +23,7 @@ def apply_definitions(cluster: Cluster) -> None:
     """Apply the experimental channel of the Gateway API out of its Go module, and a GatewayClass; one that is there stays."""
     if not cluster.kubectl("get", "crd", "listenersets.gateway.networking.k8s.io", "--ignore-not-found", "-o", "name").strip():
         folder = builds.module_source("gateway-api", "sigs.k8s.io/gateway-api", silent) / "config" / "crd" / "experimental"
-        files = [argument for path in sorted(folder.glob("gateway.networking*.yaml")) for argument in ("-f", str(path))]
+        files = [argument for path in sorted(folder.glob("gateway.networking.k8s.io_*.yaml")) if "_vap_" not in path.name for argument in ("-f", str(path))]
         cluster.kubectl("apply", "--server-side", "--field-manager", _FIELD_MANAGER, *files)
         cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     _apply(cluster, {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": CLASS}, "spec": {"controllerName": CONTROLLER}})

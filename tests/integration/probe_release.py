@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import subprocess
 from collections.abc import Mapping
@@ -46,6 +47,13 @@ class ProbeRelease:
         done = self._helm(self._upgrade_with, "upgrade", more)
         return "" if done.returncode == 0 else done.stderr
 
+    def computed_values(self) -> dict[str, Any]:
+        """Ask helm for the effective values of the release."""
+        program = self._upgrade_with[0]
+        environment = {**os.environ, "KUBECONFIG": str(self._kubeconfig), **self._settings()}
+        arguments = [program, "get", "values", "probe", "--all", "--output", "json", *self._place()]
+        return dict(json.loads(subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60, env=environment).stdout))
+
     def read(self, ref: Ref) -> dict[str, Any]:
         return self.connection.request("GET", self._path(ref)).data
 
@@ -71,7 +79,10 @@ class ProbeRelease:
         return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=300, env=environment)
 
     def _target(self, _verb: str) -> list[str]:
-        return ["probe", str(CHART), "--namespace", self.namespace]
+        return ["probe", str(CHART), *self._place()]
+
+    def _place(self) -> list[str]:
+        return ["--namespace", self.namespace]
 
     def _settings(self) -> dict[str, str]:
         return {f"HELM_{place}_HOME": str(self._folder / "helm") for place in ("CACHE", "CONFIG", "DATA")}
@@ -98,6 +109,9 @@ class ProbeReleaseOfHelm2(ProbeRelease):
 
     def _target(self, verb: str) -> list[str]:
         return ["--name", "probe", str(CHART), "--namespace", self.namespace] if verb == "install" else ["probe", str(CHART)]
+
+    def _place(self) -> list[str]:
+        return []
 
     def _settings(self) -> dict[str, str]:
         return {"HELM_HOME": str(self._folder / "helm"), "HELM_HOST": self.address}

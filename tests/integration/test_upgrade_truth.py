@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import Connection
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.merge import same
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.merge import Merge, same
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.release import Release, find_release
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.upgrade import UNKNOWN, Verdict, durable_values, verdict, verdicts_for_fields
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure
-from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Path, Ref, look, path_text
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Path, Plan, Ref, look, path_text
 from lab.cluster import Cluster
 from tests.integration import helm2
-from tests.integration.live_changes import CHANGES, DEPLOYMENT, SECRET_TEXT, SETTINGS, WIDGET, env
+from tests.integration.live_changes import BUDGET, CHANGES, DEPLOYMENT, SCALER, SECRET_DATA, SECRET_TEXT, SETTINGS, WIDGET, env
 from tests.integration.probe_release import ProbeRelease, ProbeReleaseOfHelm2, placed
 from tests.integration.random_changes import random_change
 
@@ -38,7 +38,8 @@ WAYS = {
 RANDOM = "random"
 RANDOM_CHANGES = 60
 COPIES = Counter(change.target for change in CHANGES)
-EVERY_COPY = {"copies": {"web": COPIES[DEPLOYMENT] + 24, "others": 14}}
+MANY = max(count for target, count in COPIES.items() if target != DEPLOYMENT) + 2
+EVERY_COPY = {"copies": {"web": COPIES[DEPLOYMENT] + 20, "others": MANY}}
 
 
 @dataclass
@@ -145,7 +146,7 @@ def test_every_verdict_comes_true(probe: ProbeRelease, way: str, report: Callabl
         used[change.target] += 1
         trials.append(try_change(probe, release, change.about, ref, change.path, change.value))
     dice = random.Random(f"{os.environ.get('PAAS_SEED', '1')} {way}")
-    free = [probe.ref(*target[:2], f"{target[2]}-{number}") for target in COPIES for number in range(COPIES[target], 14)]
+    free = [probe.ref(*target[:2], f"{target[2]}-{number}") for target in COPIES for number in range(COPIES[target], MANY)]
     free += [probe.ref(*DEPLOYMENT[:2], f"{DEPLOYMENT[2]}-{number}") for number in range(COPIES[DEPLOYMENT], EVERY_COPY["copies"]["web"])]
     for ref in dice.sample(free, RANDOM_CHANGES):
         trials.append(try_any_change(probe, release, ref, dice))
@@ -175,3 +176,90 @@ def let_go(probe: ProbeRelease, trials: list[Trial]) -> None:
         live = probe.read(trial.ref)
         if live["metadata"].get("finalizers"):
             probe.write(placed(live, ("metadata", "finalizers"), ABSENT))
+
+
+# A setting, the object's field that shows it, the values path that carries it, and what the path has to hold.
+CARRIED: list[tuple[tuple[str, str, str], Path, Any, str, Any]] = [
+    (DEPLOYMENT, ("spec", "replicas"), 2, "replicas", None),
+    (DEPLOYMENT, (*env("MODE"), "value"), "admin_only", "mode", None),
+    (SETTINGS, ("data", "shade"), "dark", "shade", None),
+    (SECRET_DATA, ("data", "password"), "cm90YXRlZA==", "secret.data", "rotated"),
+    (SECRET_TEXT, ("data", "token"), "cm90YXRlZA==", "secret.text", "rotated"),
+    (BUDGET, ("spec", "minAvailable"), 2, "budget", None),
+    (SCALER, ("spec", "minReplicas"), 2, "hpa.low", None),
+]
+# The same with values that already say so, or where nothing is stated: the overlay has no use for these.
+NOT_NEEDED: list[tuple[tuple[str, str, str], Path, Any, str, Any]] = [
+    (SETTINGS, ("data", "greeting"), "hello", "greeting", None),
+    (DEPLOYMENT, (*env("ADDED"),), {"name": "ADDED", "value": "1"}, "added", "1"),
+    (WIDGET, ("spec", "mode"), "open", "widget.mode", None),
+]
+
+
+def test_overlay_makes_everything_last(probe: ProbeRelease, way: str) -> None:
+    probe.install({})
+    release = release_of(probe)
+    objects = Objects(probe.connection)
+    fields, paths, values = [], {}, {}
+    for target, path, value, values_path, wanted in [*CARRIED, *NOT_NEEDED]:
+        ref = probe.ref(*target[:2], f"{target[2]}-0")
+        live = probe.read(ref)
+        if not alike(look(live, path), value):
+            objects.apply_plan(Plan((Change(ref, path, look(live, path), value, "hardening"),)))
+        fields.append((ref, path, value))
+        paths[ref, path] = values_path
+        values[ref, path] = wanted
+    lives = {ref: probe.read(ref) for ref, _path, _value in fields}
+    said = verdicts_for_fields(fields, lives, dict.fromkeys(lives, release), paths, values)
+    overlay = durable_values(said)
+    if way == "helm 2":
+        assert overlay == {}
+    else:
+        assert overlay == {
+            "replicas": 2, "mode": "admin_only", "shade": "dark", "secret": {"data": "rotated", "text": "rotated"}, "budget": 2, "hpa": {"low": 2},
+        }  # fmt: skip
+    assert probe.upgrade(overlay) == ""
+    for ref, path, value in fields:
+        assert alike(look(probe.read(ref), path), value), f"{ref} {path_text(path)} did not last"
+    release = release_of(probe)
+    lives = {ref: probe.read(ref) for ref in lives}
+    again = verdicts_for_fields(fields, lives, dict.fromkeys(lives, release), paths, values)
+    assert all(judged.durable for judged in again)
+    assert durable_values(again) == {}
+    if way != "helm 2":
+        assert [judged.outcome for judged in again[: len(CARRIED)]] == ["unchanged"] * len(CARRIED)
+
+
+def test_whole_objects_and_hooks(probe: ProbeRelease) -> None:
+    """Objects that come and go, and those that hooks make."""
+    probe.install({})
+    release = release_of(probe)
+    made = probe.ref("policy/v1", "PodDisruptionBudget", "made-by-us")
+    body = {"apiVersion": made.api_version, "kind": made.kind, "metadata": {"name": made.name, "namespace": made.namespace}, "spec": {"maxUnavailable": 1}}
+    once, always = probe.ref("v1", "Secret", "probe-hook"), probe.ref("v1", "ConfigMap", "probe-hook-upgrade")
+    gone = probe.ref("v1", "ConfigMap", "probe-settings-0")
+    plan = Plan(
+        (
+            Change(made, (), ABSENT, body, "hardening"),
+            Change(once, ("data", "token"), look(probe.read(once), ("data", "token")), "cm90YXRlZA==", "hardening"),
+            Change(always, ("data", "shade"), "default", "dark", "hardening"),
+            Change(gone, (), probe.read(gone), ABSENT, "hardening"),
+        )
+    )
+    lives = {ref: None if ref == made else probe.read(ref) for ref, _changes in plan.by_object()}
+    said = [verdict(change, lives[change.ref], None if change.ref == made else release) for change in plan.changes]
+    assert [judged.outcome for judged in said] == ["not_chart_owned", "kept", "reverted", "reverted"]
+    Objects(probe.connection).apply_plan(plan)
+    # Made, it is an object without a release; asked with the release, it is not in it either.
+    assert verdicts_for_fields([(made, ("spec", "maxUnavailable"), 1)], {made: probe.read(made)}, {made: release})[0].outcome == "not_chart_owned"
+    assert probe.upgrade() == ""
+    assert probe.read(made)["spec"]["maxUnavailable"] == 1
+    assert probe.read(once)["data"]["token"] == "cm90YXRlZA=="
+    assert probe.read(always)["data"]["shade"] == "default"
+    assert probe.read(gone)["data"]["shade"] == "default"
+
+
+def test_values_are_those_of_helm(probe: ProbeRelease, tmp_path: File) -> None:
+    """Helm's own word for the effective values, sub-charts, globals, nulls and all."""
+    probe.install({"mode": "disabled", "global": {"zone": "b", "more": {"deep": 1}}, "inner": {"nested": {"drop": None}, "shape": None}, "twin": {"colour": "green"}})
+    assert release_of(probe).effective_values() == probe.computed_values()

@@ -102,6 +102,7 @@ def test_a_bad_entry_in_the_table_names_the_image(entry: Any) -> None:
 
 
 def test_a_store_is_copied_as_links_but_its_databases_are_not_shared(tmp_path: Path) -> None:
+    layer_folder = Path("io.containerd.snapshotter.v1.overlayfs/snapshots/1")
     source = tmp_path / "source"
     constant = ["io.containerd.content.v1.content/blobs/sha256/abc", "io.containerd.snapshotter.v1.overlayfs/snapshots/1/fs/etc/passwd"]
     own = ["io.containerd.metadata.v1.bolt/meta.db", "io.containerd.snapshotter.v1.overlayfs/metadata.db"]
@@ -109,10 +110,13 @@ def test_a_store_is_copied_as_links_but_its_databases_are_not_shared(tmp_path: P
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_text(name)
     (source / "io.containerd.snapshotter.v1.overlayfs/snapshots/1/fs/link").symlink_to("nowhere")
-    content.copy(source, tmp_path / "target")
+    assert content.copy(source, tmp_path / "target") == []
     for name in constant:
         assert (tmp_path / "target" / name).samefile(source / name)
     for name in own:
         assert (tmp_path / "target" / name).read_text() == name
         assert not (tmp_path / "target" / name).samefile(source / name)
     assert (tmp_path / "target/io.containerd.snapshotter.v1.overlayfs/snapshots/1/fs/link").is_symlink()
+    assert content.copy(source, tmp_path / "node", layers_too=False) == [layer_folder]
+    assert list((tmp_path / "node" / layer_folder).iterdir()) == []
+    assert (tmp_path / "node" / constant[0]).samefile(source / constant[0])

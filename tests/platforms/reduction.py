@@ -44,7 +44,7 @@ def _rule(rule: dict[str, Any]) -> str:
 
 
 def _service(spec: dict[str, Any]) -> dict[str, Any]:
-    ports = [f"{port.get('name', '')} {port['port']}->{port['targetPort']}".strip() for port in spec["ports"]]
+    ports = [f"{port.get('name', '')} {port['port']}->{port['targetPort']}".strip() for port in spec.get("ports", ())]
     return {"type": spec.get("type", "ClusterIP"), "selector": spec.get("selector"), "ports": ports, "headless": spec.get("clusterIP") == "None" or None}
 
 
@@ -59,7 +59,7 @@ def _workload(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
     containers = {}
     for init, group in ((True, "initContainers"), (False, "containers")):
         for container in pod.get(group, ()):
-            containers[container["name"]] = {"init": True} * init | _container(container, volumes)
+            containers[container["name"]] = ({"init": True} if init else {}) | _container(container, volumes)
     return {
         "replicas": spec.get("replicas"),
         "schedule": schedule,
@@ -81,7 +81,7 @@ def _strategy(strategy: dict[str, Any] | None) -> str | None:
 
 
 def _container(container: dict[str, Any], volumes: dict[str, Any]) -> dict[str, Any]:
-    mounts = {mount["mountPath"]: _volume(volumes[mount["name"]]) + " ro" * mount.get("readOnly", False) for mount in container.get("volumeMounts", ())}
+    mounts = {mount["mountPath"]: _volume(volumes[mount["name"]]) + (" ro" if mount.get("readOnly") else "") for mount in container.get("volumeMounts", ())}
     shape = {
         "image": container["image"],
         "pull": container.get("imagePullPolicy"),

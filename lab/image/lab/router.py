@@ -6,21 +6,12 @@ when something changed. While it cannot read them it keeps what it has: at first
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import signal
-import ssl
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 
-ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
-FOLDER = "/run/router"
+import edge
+
 PREFIX = "router.deis.io/"
-INTERVAL = 3.0
 
 FRAME = """
 worker_processes 1;
@@ -81,18 +72,6 @@ STREAM = """  server {{
 """
 
 
-def ask(path):
-    """A GET at the API server with the pod's own account, as data."""
-    with open(f"{ACCOUNT}/token", encoding="utf-8") as token:
-        request = urllib.request.Request(
-            f"https://{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}{path}",
-            headers={"Authorization": f"Bearer {token.read()}"},
-        )
-    context = ssl.create_default_context(cafile=f"{ACCOUNT}/ca.crt")
-    with urllib.request.urlopen(request, timeout=5, context=context) as answer:
-        return json.load(answer)
-
-
 def server_name(domain, platform_domain):
     """What nginx compares the Host with: a full name as it is, a short one under the platform's domain, or under any where none is set."""
     if "." in domain:
@@ -117,56 +96,16 @@ def configuration(services, annotations):
         )
     host = os.environ.get("DEIS_BUILDER_SERVICE_HOST")
     streams = STREAM.format(address=f"{host}:{os.environ['DEIS_BUILDER_SERVICE_PORT']}") if host else ""
-    return FRAME.format(folder=FOLDER, servers=servers, streams=streams)
+    return FRAME.format(folder=edge.FOLDER, servers=servers, streams=streams)
 
 
-def observed():
-    """Services and annotations as they are now."""
-    services = ask(f"/api/v1/services?labelSelector={PREFIX}routable%3Dtrue")["items"]
-    own = ask(f"/apis/apps/v1/namespaces/{os.environ['POD_NAMESPACE']}/deployments/deis-router")
-    return services, own["metadata"].get("annotations", {})
-
-
-def main():
-    os.makedirs(FOLDER, exist_ok=True)
-    subject = ["-subj", "/CN=default-vhost"]
-    certificate = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "365"]
-    subprocess.run([*certificate, *subject, "-keyout", f"{FOLDER}/own.key", "-out", f"{FOLDER}/own.crt"], check=True, capture_output=True)
-    path = f"{FOLDER}/nginx.conf"
-    current = configuration([], {})
-    write(path, current)
-    nginx = subprocess.Popen(["nginx", "-c", path, "-g", "daemon off;"])
-    # before it has written this file, the signal to reload would end it
-    while nginx.poll() is None and not os.path.exists(f"{FOLDER}/nginx.pid"):
-        time.sleep(0.02)
-    signal.signal(signal.SIGTERM, lambda *_: nginx.send_signal(signal.SIGQUIT))
-    said = None
-    while nginx.poll() is None:
-        try:
-            wanted, trouble = configuration(*observed()), None
-        except (OSError, ValueError, KeyError) as error:
-            wanted, trouble = current, f"Error building model; not modifying existing configuration: {error}"
-        if trouble and trouble != said:
-            print(trouble, file=sys.stderr, flush=True)
-        said = trouble
-        if wanted != current:
-            write(path, wanted)
-            if subprocess.run(["nginx", "-t", "-q", "-c", path], check=False).returncode == 0:
-                nginx.send_signal(signal.SIGHUP)
-                current = wanted
-        try:
-            nginx.wait(INTERVAL)
-        except subprocess.TimeoutExpired:
-            continue
-    sys.exit(abs(nginx.returncode))
-
-
-def write(path, text):
-    """Replaces the file in one step, so that nginx never reads half of it."""
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(f"{path}.new", path)
+def wanted():
+    """The configuration as the Services and the Deployment are now."""
+    services = edge.ask(f"/api/v1/services?labelSelector={PREFIX}routable%3Dtrue")["items"]
+    own = edge.ask(f"/apis/apps/v1/namespaces/{os.environ['POD_NAMESPACE']}/deployments/deis-router")
+    return configuration(services, own["metadata"].get("annotations", {}))
 
 
 if __name__ == "__main__":
-    main()
+    edge.own_certificate()
+    edge.run(configuration([], {}), wanted)

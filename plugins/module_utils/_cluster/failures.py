@@ -54,7 +54,8 @@ _WEBHOOK_DENIED = re.compile(r'admission webhook "' + _NAME + r'" denied')
 _WEBHOOK_BROKEN = re.compile(r'failed calling webhook "' + _NAME + r'"')
 _POLICY_DENIED = re.compile(r"ValidatingAdmissionPolicy '" + _NAME + r"'")
 _POD_SECURITY = re.compile(r'violates PodSecurity "(privileged|baseline|restricted):')
-_NO_RIGHT = re.compile(r"\bcannot [a-z]+ (?:resource|path)\b")
+# The last form is that of commands in pods, of which newer servers ask for a second right and give no reason.
+_NO_RIGHT = re.compile(r"\bcannot [a-z]+ (?:resource|path)\b|is forbidden:\s*$")
 # Since Kubernetes 1.36 a server first asks for the right to impersonate for one action (impersonate-on:user-info:get).
 _NO_LIMITED_IMPERSONATION = re.compile(r"\bcannot impersonate-on:(user-info|serviceaccount|arbitrary-node|associated-node):")
 _NO_IMPERSONATION = re.compile(r'\bcannot impersonate resource "(users|groups|serviceaccounts|uids|userextras(?:/[a-z0-9.-]+)?)"')
@@ -292,7 +293,7 @@ def network_failure(error: BaseException, where: str, target: Target, seconds: f
             return NotSent(f"The host name of {where} is not known.", "Check the name, DNS and the proxy options.", again=again)
         if isinstance(cause, ConnectionRefusedError):
             return NotSent(f"{where} refuses the connection: nothing listens there.", "Check the address and the port, and whether the API server runs.")
-    if any(type(cause).__name__ == "ProxyError" for cause in causes):
+    if any(type(cause).__name__ in ("ProxyError", "WebSocketProxyException") for cause in causes):
         return NotSent(f"The proxy does not let us through to {where}.", "Check the options proxy, no_proxy and proxy_headers.", again=False)
     if any(isinstance(cause, (TimeoutError, socket.timeout)) or type(cause).__name__ in ("ReadTimeoutError", "ConnectTimeoutError") for cause in causes):
         if connecting:

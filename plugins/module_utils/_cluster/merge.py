@@ -145,19 +145,19 @@ class Merge:
         step = steps[0] if steps else None
         container: Any = dict if isinstance(step, str) else list
         there = container() if live is ABSENT else live
-        if step is None or not (isinstance(stated, container) and isinstance(there, container)) or self._one_value(stated, there, here):
+        if step is None or not (isinstance(stated, container) and isinstance(there, container)) or self.one_value(stated, there, here):
             yield from self._write(stated, live, here)
         elif isinstance(step, str):
             yield from self._clashes(stated, there, here)
             if step in stated:
                 yield from self._along(stated[step], there.get(step, ABSENT), steps[1:], (*here, step))
-            elif step in there and self._retains(here):
+            elif step in there and self.retains(here):
                 # What is taken away comes back as the server's default, which may be what stands there.
                 left = look(there[step], tuple(steps[1:]))
                 if left is ABSENT or left != look(_DEFAULTS.get(step), tuple(steps[1:])):
                     yield Difference((*here, step), "dropped")
         else:
-            keys = self._keys(here) or (step.key,)
+            keys = self.list_keys(here) or (step.key,)
             mine, theirs = _by_identity(stated, keys), _by_identity(there, keys)
             # A path may name an entry by another field than the one by which the list merges: a port by its name.
             named = [identity for entries in (theirs, mine) for identity, entry in entries.items() if same(entry.get(step.key), step.value)]
@@ -174,14 +174,14 @@ class Merge:
             # The server does not keep these when they are empty.
             if stated not in ({}, [], ""):
                 yield Difference(here, "gone")
-        elif isinstance(stated, dict) and isinstance(live, dict) and not self._one_value(stated, live, here):
+        elif isinstance(stated, dict) and isinstance(live, dict) and not self.one_value(stated, live, here):
             yield from self._clashes(stated, live, here)
             for key, value in stated.items():
                 yield from self._write(value, live.get(key, ABSENT), (*here, key))
-            if self._retains(here):
+            if self.retains(here):
                 yield from (Difference((*here, key), "dropped") for key in live if key not in stated)
-        elif isinstance(stated, list) and isinstance(live, list) and not self._one_value(stated, live, here):
-            keys = self._keys(here)
+        elif isinstance(stated, list) and isinstance(live, list) and not self.one_value(stated, live, here):
+            keys = self.list_keys(here)
             if not keys:
                 yield from (Difference(here, "gone") for entry in stated if entry not in live)
                 return
@@ -191,7 +191,7 @@ class Merge:
         elif not _covers(stated, live, quantity):
             yield Difference(here, "differs")
 
-    def _one_value(self, stated: Any, live: Any, here: Place) -> bool:
+    def one_value(self, stated: Any, live: Any, here: Place) -> bool:
         """Tell whether this map or list is written as one value, not entry by entry."""
         name = here[-1] if here else ""
         if isinstance(stated, dict) and isinstance(live, dict):
@@ -202,9 +202,9 @@ class Merge:
                 return self._atomic_by_owners(here, live)
             parent = here[-2] if len(here) > 1 else ""
             return name in _ATOMIC_MAPS or (name, parent) in (("port", "service"), ("resource", "backend"), ("resource", "defaultBackend"))
-        return isinstance(stated, list) and isinstance(live, list) and self._keys(here) is None
+        return isinstance(stated, list) and isinstance(live, list) and self.list_keys(here) is None
 
-    def _keys(self, here: Place) -> Optional[Tuple[str, ...]]:
+    def list_keys(self, here: Place) -> Optional[Tuple[str, ...]]:
         """Return the keys of a list: None when it is atomic, an empty tuple when it is a set."""
         names = [step for step in here if isinstance(step, str)]
         name, parent = names[-1], names[-2] if len(names) > 1 else ""
@@ -224,7 +224,7 @@ class Merge:
         keys = _KEYED.get(name)
         return keys[self._apply] if keys else None
 
-    def _retains(self, here: Place) -> bool:
+    def retains(self, here: Place) -> bool:
         """Tell whether the merge takes away what a stated map does not list."""
         if self._apply or not self._built_in:
             return False
@@ -234,7 +234,7 @@ class Merge:
 
     def _clashes(self, stated: Mapping[str, Any], live: Mapping[str, Any], here: Place) -> Iterator[Difference]:
         """Find fields of which an object may have one only: one is stated, another is live, and the write would leave both."""
-        if self._retains(here):
+        if self.retains(here):
             return
         names = [step for step in here if isinstance(step, str)]
         name = names[-1] if names else ""

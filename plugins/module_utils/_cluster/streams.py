@@ -217,7 +217,8 @@ class _Socket:
         if error.status_code in (400, 403) and b'"Status"' not in body:
             return ProtocolNotSpoken("The server speaks none of our web socket protocols.", "The cluster is too old, or a proxy in between cannot do it.")
         if error.status_code == 400:
-            return Invalid(f"The API server cannot reach into {self.target.subject}.", "Does the pod run, and has it that container?", self.target.subject, 400)
+            hint = "Does the pod run, and has it that container? Of several containers one has to be named."
+            return Invalid(f"The API server cannot reach into {self.target.subject}.", hint, self.target.subject, 400)
         return self._connection.refused(error.status_code, error.resp_headers or {}, body, self.target)
 
     def _left(self) -> float:
@@ -284,7 +285,9 @@ class _PortStream:
                 self._greeted[channel] = True
                 data = data[2:]
             if channel == 1 and data:
-                raise Unavailable(f"Nothing answers on {self._place}.", "Is the container ready, and is it the right port?", self._place)
+                if b"refused" in data or b"failed to connect" in data:
+                    raise Unavailable(f"Nothing answers on {self._place}.", "Is the container ready, and is it the right port?", self._place)
+                return b""
             if channel == 0:
                 self._kept = data
         data, self._kept = self._kept[:size], self._kept[size:]

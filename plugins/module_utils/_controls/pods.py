@@ -15,7 +15,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.plan import A
 
 def container_of(workload: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """Return the container of that name; raises NotFound when the workload has none such."""
-    container = look(workload, ("spec", "template", "spec", "containers", Item("name", name)))
+    container: Mapping[str, Any] = look(workload, ("spec", "template", "spec", "containers", Item("name", name)))
     if container is ABSENT:
         metadata = workload["metadata"]
         raise NotFound(
@@ -31,7 +31,7 @@ def variable_of(container: Mapping[str, Any], name: str) -> Optional[str]:
     value = None
     for entry in container.get("env") or ():
         if entry.get("name") == name:
-            value = entry["value"] if "value" in entry else "(from a reference)" if "valueFrom" in entry else ""
+            value = entry.get("value", "(from a reference)" if "valueFrom" in entry else "")
     return value
 
 

@@ -56,6 +56,7 @@ class Observed:
 def observe_router(site: Site) -> Observed:
     """Read the routers of the site: the platform's own Deployment, or the data plane of its Gateway."""
     facts = site.platform.router
+    workload: Mapping[str, Any]
     if facts.workload is not None:
         workload = site.objects.get(KINDS[facts.workload.kind], facts.workload.name, site.namespace)
         health = (facts.health_port, facts.health_path)

@@ -66,7 +66,7 @@ def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
         return False
     if toleration.get("operator", "Equal") == "Exists":
         return toleration.get("key") in (None, "", taint["key"])
-    return toleration.get("key") == taint["key"] and toleration.get("value", "") == taint.get("value", "")
+    return bool(toleration.get("key") == taint["key"] and toleration.get("value", "") == taint.get("value", ""))
 
 
 def nodes_in_use(pods: Sequence[Mapping[str, Any]]) -> List[str]:
@@ -152,7 +152,8 @@ def _selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 
 
 def _holds(rule: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    key, operator, values = rule["key"], rule["operator"], rule.get("values") or ()
+    key, operator = rule["key"], rule["operator"]
+    values: Sequence[str] = rule.get("values") or ()
     if operator in ("Gt", "Lt"):
         found = labels.get(key, "")
         return found.isdigit() and (int(found) > int(values[0]) if operator == "Gt" else int(found) < int(values[0]))

@@ -80,9 +80,8 @@ def mask(kind: str, path: Sequence[Any], value: Any) -> Any:
 def _mask_inside(kind: str, path: Tuple[Any, ...], value: Any) -> Any:
     if isinstance(value, Mapping):
         # An entry {name: PASSWORD, value: ...} of an env list is named by its name, not by its key.
-        hidden = ("value",) if any(isinstance(value.get(key), str) and secret_name(value[key]) for key in ("name", "key")) else ()
-        if value.get("kind") == "Secret":
-            hidden += ("data", "stringData")
+        named = any(isinstance(value.get(key), str) and secret_name(value[key]) for key in ("name", "key"))
+        hidden = (["value"] if named else []) + (["data", "stringData"] if value.get("kind") == "Secret" else [])
         return {key: Masked() if key in hidden else mask(kind, path + (key,), inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         # The word after --password is one, too.

@@ -42,6 +42,8 @@ def test_a_missing_right_in_the_whole_cluster() -> None:
 
 
 def test_a_command_in_a_pod_needs_two_verbs() -> None:
+    second = failure(403, "Forbidden", 'pods "p" is forbidden: ', "GET", "/api/v1/namespaces/x/pods/p/exec")
+    assert type(second) is errors.Forbidden
     error = failure(403, "Forbidden", 'User "bob" cannot get resource "pods/exec"', "GET", "/api/v1/namespaces/x/pods/p/exec")
     assert 'resources: ["pods/exec"], verbs: ["create", "get"]' in error.hint
 

@@ -163,7 +163,9 @@ spec:
   clusterIP: None
   publishNotReadyAddresses: true
   {{- end }}
+  {{- if .ports }}
   ports:
+  {{- end }}
     {{- range .ports }}
     {{- $p := splitList " " . }}
     - port: {{ index $p 1 }}
