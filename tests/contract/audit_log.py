@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,11 @@ class Request:
         """Whether it stores something: a dry run does not, nor does a question about rights."""
         return self.verb in WRITING and not self.dry and not self.resource.partition(".")[0].endswith(_QUESTIONS)
 
+    @property
+    def stored(self) -> bool:
+        """Whether it wrote, and the server accepted it: one that came after somebody else's write is refused with 409 and planned anew."""
+        return self.writes and self.code < 300
+
     def __str__(self) -> str:
         return f"{self.verb} {self.resource} {self.namespace}/{self.name} -> {self.code}"
 
@@ -47,10 +51,6 @@ class AuditLog:
 
     def writes(self, *users: str) -> list[Request]:
         return [request for request in self.requests(*users) if request.writes]
-
-    def written(self, *users: str) -> Counter[tuple[str, str, str]]:
-        """How often each object was written: (resource, namespace, name)."""
-        return Counter((request.resource, request.namespace, request.name) for request in self.writes(*users))
 
     def _read(self) -> Iterator[Request]:
         with self._path.open("rb") as log:

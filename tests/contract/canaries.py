@@ -71,7 +71,7 @@ def _text(path: Path) -> str:
 
 
 class ProcessList:
-    """Remembers every command line that anybody on this machine could have seen while it was looking."""
+    """Remembers every command line that was seen on this machine while it was looking, except those inside the lab's pods."""
 
     def __init__(self, pause: float = 0.1) -> None:
         self.seen: set[bytes] = set()
@@ -88,11 +88,14 @@ class ProcessList:
         self._thread.join()
 
     def _look(self) -> None:
+        # A pod's processes are the platform's own business; they live in a process namespace of their own.
+        ours = os.readlink("/proc/self/ns/pid")
         while not self._over.wait(self._pause):
             for entry in os.scandir("/proc"):
                 if entry.name.isdigit():
                     try:
-                        self.seen.add(Path(entry.path, "cmdline").read_bytes())
+                        if os.readlink(f"{entry.path}/ns/pid") == ours:
+                            self.seen.add(Path(entry.path, "cmdline").read_bytes())
                     except OSError:
                         continue
 

@@ -1,7 +1,8 @@
 """What happens to one platform when every module is run on it in every case: told once, asked by many tests.
 
-Each case is looked at in check mode, carried out, and carried out again; check mode and the second run by both paths: inside the Ansible worker (the action
-plugin), and as a module in a process of its own. Every module has a user of its own on each path, so that the audit log says which of them sent what.
+Each case is looked at in check mode, carried out, and carried out again: the first ones, the hardening, on both paths (inside the Ansible worker by the
+action plugin, and as a module in a process of its own), the later ones on one of them, since a process costs seconds. Every module has a user of its own on
+each path, so that the audit log says which of them sent what.
 """
 
 from __future__ import annotations
@@ -19,8 +20,13 @@ from tests.contract.installed import Installed
 from tests.contract.playbook import AS_MODULE, Run, Task, run_tasks
 
 PATHS = ("action", "module")
-# By which path each step is carried out, so that both are.
+# The path by which the case of each step is carried out.
 _REAL = ("action", "module")
+
+
+def paths_of(step: int) -> tuple[str, ...]:
+    """The paths on which the cases of a step are looked at and repeated."""
+    return PATHS if step == 0 else PATHS[:1]
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Story:
 
     platform: Installed
     steps: list[Step] = field(default_factory=list)
-    by_module: dict[str, Outcome] = field(default_factory=dict)  # the first step, carried out by the other path
+    by_module: dict[str, Outcome] = field(default_factory=dict)  # the first cases, carried out by the other path; on one platform only
     runs: list[Run] = field(default_factory=list)
     secrets: set[str] = field(default_factory=set)
     processes: str = ""
@@ -82,17 +88,17 @@ class Teller:
         name = f"{module.replace('_', '-')}-{path}"
         return self._platform.certificate_user(name) if path == "action" else self._platform.account(name)
 
-    def tell(self) -> Story:
-        """Run everything; the platform is afterwards as it was before."""
+    def tell(self, both_ways: bool) -> Story:
+        """Run everything; with ``both_ways`` the first cases are carried out by the other path as well, from the same beginning."""
         story = self.story
         story.secrets = secrets_of(self._platform).union(*(credentials_of(kubeconfig) for _name, kubeconfig in self._users.values()))
         with ProcessList() as processes:
             for number in range(STEPS):
                 story.steps.append(self._step(number))
-            self._platform.restore()
-            story.by_module = {module: outcome for (module, _path), outcome in self._play(0, ["module"]).items()}
+            if both_ways:
+                self._platform.restore()
+                story.by_module = self._carried_out(0, "module")
         story.processes = processes.text()
-        self._platform.restore()
         return story
 
     def _step(self, number: int) -> Step:
@@ -100,12 +106,15 @@ class Teller:
         for module, (_case, options) in cases_of(number).items():
             job = begin(module, platform.options(**options))
             step.plans[module] = job.plan(job.observe())
-        step.checked = self._play(number, PATHS, "--check", "--diff")
+        step.checked = self._play(number, paths_of(number), "--check", "--diff")
         step.before = platform.documents()
-        step.carried_out = {module: outcome for (module, _path), outcome in self._play(number, [_REAL[number]], "--diff").items()}
+        step.carried_out = self._carried_out(number, _REAL[number])
         step.after = platform.documents()
-        step.again = self._play(number, PATHS, "--diff")
+        step.again = self._play(number, paths_of(number), "--diff")
         return step
+
+    def _carried_out(self, number: int, path: str) -> dict[str, Outcome]:
+        return {module: outcome for (module, _path), outcome in self._play(number, [path], "--diff").items()}
 
     def _play(self, number: int, paths: Iterable[str], *arguments: str) -> Outcomes:
         """Run the cases of one step in one play, on each of the paths."""
@@ -120,7 +129,7 @@ class Teller:
             for module, path, options in wanted
         ]
         log = AuditLog(self._platform.cluster.audit_log)
-        import time; b=time.monotonic(); run = run_tasks(self._folder, tasks, "-vvvv", *arguments).ok(); print("PLAY", number, paths, arguments, round(time.monotonic()-b,1), {t.name: run.result(t.name).get("waited") for t in tasks})
+        run = run_tasks(self._folder, tasks, "-vvvv", *arguments).ok()
         self.story.runs.append(run)
         return {
             (module, path): Outcome(run.result(f"{module} {path}"), tuple(log.requests(self._users[module, path][0]))) for module, path, _options in wanted

@@ -45,7 +45,9 @@ def tiller(program: Path, kubeconfig: Path, namespace: str, folder: Path) -> Ite
     addresses = ["--listen", f"127.0.0.1:{port}", "--probe-listen", f"127.0.0.1:{probes}"]
     environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "TILLER_NAMESPACE": namespace}
     with (folder / "tiller.log").open("wb") as log:
-        server = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", "--", str(program), "--storage=configmap", *addresses], stdout=log, stderr=log, env=environment)
+        server = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "TERM", "--", str(program), "--storage=configmap", *addresses], stdout=log, stderr=log, env=environment
+        )
     try:
         _wait(port, server)
         yield f"127.0.0.1:{port}"

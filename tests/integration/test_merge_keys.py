@@ -44,6 +44,9 @@ class Schemas:
             here = (*place, name)
             yield here, full
             if full.get("type") == "array":
+                # Inside a list that is one value to both, nothing is looked at.
+                if full.get("x-kubernetes-list-type", "atomic") == "atomic" and "x-kubernetes-patch-merge-key" not in full:
+                    continue
                 yield from self.fields(self._meant(full["items"]), (*here, (("name", "x"),)), (*above, id(schema)))
             else:
                 yield from self.fields(full, here, (*above, id(schema)))

@@ -62,9 +62,9 @@ class Connection:
     discovery found out: the kind as the server has it, or None when it has no such kind; ``unserved`` the groups that it has not at all.
     """
 
-    def __init__(self, configuration: Any, context: ssl.SSLContext, identity: Identity, params: Mapping[str, Any]) -> None:
+    def __init__(self, configuration: Any, identity: Identity, params: Mapping[str, Any]) -> None:
         self.host = _address(configuration.host)
-        self.context = context
+        self.context = client_context(identity, bool(configuration.verify_ssl))
         self.retry_seconds = float(params["retry_timeout"] if params.get("retry_timeout") is not None else RETRY_ARGUMENTS["retry_timeout"]["default"])
         self.reads = 0
         self.writes = 0
@@ -82,6 +82,9 @@ class Connection:
         options: Dict[str, Any] = {"maxsize": 2, "retries": False}
         if self.host.startswith("https"):
             options["ssl_context"] = self.context
+            if urllib3.__version__.startswith("1."):
+                # It compares the names itself, and cannot hand an address to a context that does.
+                options["ssl_context"] = client_context(self._identity, bool(self._configuration.verify_ssl), match_name=False)
             if self.server_name:
                 options["server_hostname"] = self.server_name
                 options["assert_hostname"] = False if self.context.verify_mode == ssl.CERT_NONE else self.server_name
@@ -334,10 +337,9 @@ def connect(params: Mapping[str, Any]) -> Connection:
             ) from None
         identity = Identity(ca=credentials.read_pem(str(configuration.ssl_ca_cert), "ca_cert"))
     identity = _override(configuration, identity, params)
-    verify = bool(configuration.verify_ssl)
-    if not verify:
+    if not configuration.verify_ssl:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    connection = Connection(configuration, client_context(identity, verify), identity, params)
+    connection = Connection(configuration, identity, params)
     if params.get("username") and params.get("password") and not connection.authorization():
         _log_in_with_password(connection, configuration, identity, params)
     return connection

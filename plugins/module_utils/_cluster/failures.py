@@ -268,8 +268,8 @@ _VERIFY = {
     19: ("is signed by a CA that is not trusted", _UNTRUSTED),
     20: ("is signed by a CA that is not trusted", _UNTRUSTED),
     21: ("is signed by a CA that is not trusted", _UNTRUSTED),
-    62: ("is for another host name", "Use a name that is in the certificate, or tls-server-name in the kubeconfig."),
-    64: ("is for another address", "Use an address that is in the certificate, or tls-server-name in the kubeconfig."),
+    62: ("is for another name", "Use a name that is in the certificate, or tls-server-name in the kubeconfig."),
+    64: ("is for another name", "Use a name that is in the certificate, or tls-server-name in the kubeconfig."),
 }
 _CERTIFICATE_ALERT = re.compile(r"ALERT_(CERTIFICATE|BAD_CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)")
 
@@ -282,7 +282,10 @@ def network_failure(error: BaseException, where: str, target: Target, seconds: f
     causes = list(causes_of(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            what, hint = _VERIFY.get(cause.verify_code, ("cannot be verified", _UNTRUSTED))
+            what, hint = _VERIFY.get(getattr(cause, "verify_code", 0), ("cannot be verified", _UNTRUSTED))
+            return NotSent(f"The certificate of {where} {what}.", hint, again=False)
+        if type(cause).__name__ == "CertificateError":
+            what, hint = _VERIFY[62]
             return NotSent(f"The certificate of {where} {what}.", hint, again=False)
         if isinstance(cause, ssl.SSLError) and _CERTIFICATE_ALERT.search(cause.reason or ""):
             return Unauthorized(f"{where} does not accept our client certificate.", "Renew the client certificate, or use the right one.", target.subject)

@@ -45,7 +45,7 @@ _ATOMIC_MAPS = frozenset(
     (
         "configMapKeyRef", "controllerExpandSecretRef", "controllerPublishSecretRef", "dataSource", "fieldRef", "fileKeyRef", "labelSelector",
         "namespaceSelector", "nodeExpandSecretRef", "nodePublishSecretRef", "nodeSelector", "nodeStageSecretRef", "objectSelector", "podSelector",
-        "preference", "required", "requiredDuringSchedulingIgnoredDuringExecution", "resourceFieldRef", "roleRef", "scaleTargetRef", "scopeSelector",
+        "preference", "required", "requiredDuringSchedulingIgnoredDuringExecution", "resourceFieldRef", "roleRef", "scopeSelector",
         "secretKeyRef", "secretRef", "selector", "targetRef",
     )
 )  # fmt: skip

@@ -17,8 +17,10 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.retry import 
 READY, PROGRESSING, FAILED = "ready", "progressing", "failed"
 # A pod that finds no node may still get one (a terminating pod makes room, a node comes back): that long we wait, in seconds.
 UNSCHEDULABLE_AFTER = 15.0
-# A container without a readiness probe counts as ready as soon as it runs, even if it dies a moment later: such a rollout has to last so long, in seconds.
+# A container without a readiness probe counts as ready as soon as it runs, even if it dies a moment later: such a rollout has to last so long, in seconds,
+# without a restart; longer than the kubelet's first pause between two starts, once it has been restarted.
 SETTLE = 2.0
+SETTLE_RESTARTED = 15.0
 _REVISION = "deployment.kubernetes.io/revision"
 # What the kubelet says of a container that will not start by waiting longer.
 _HOPELESS = {
@@ -302,6 +304,7 @@ class _Watched:
         self.reason = "not looked at yet"
         self._moved = False
         self._ready_since: Optional[float] = None
+        self._restarts: Dict[str, int] = {}
 
     def settled(self, objects: Objects, seen: Optional[Mapping[str, Any]], started: datetime, deadline: Deadline) -> bool:
         """Look once; True when the workload is ready, and stays so if it was not before."""
@@ -319,9 +322,19 @@ class _Watched:
             return False
         if not self._moved or _probed(workload):
             return True
-        if self._ready_since is None:
-            self._ready_since = deadline.passed
-        return deadline.passed - self._ready_since >= SETTLE
+        restarts = _restarts(objects, workload)
+        if self._ready_since is None or restarts != self._restarts:
+            self._ready_since, self._restarts = deadline.passed, restarts
+        return deadline.passed - self._ready_since >= (SETTLE_RESTARTED if any(restarts.values()) else SETTLE)
+
+
+def _restarts(objects: Objects, workload: Mapping[str, Any]) -> Dict[str, int]:
+    """Count the restarts of each container of the newest pods; nothing when we may not see pods."""
+    try:
+        pods = newest_pods(objects, workload)
+    except Forbidden:
+        return {}
+    return {f"{_name(pod)}/{entry.get('name')}": int(entry.get("restartCount") or 0) for pod in pods for entry in _status(pod).get("containerStatuses") or []}
 
 
 def _probed(workload: Mapping[str, Any]) -> bool:

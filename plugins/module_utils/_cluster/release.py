@@ -207,7 +207,7 @@ def _helm2(payload: bytes, storage: str) -> Release:
         chart_version=chart.version,
         app_version=chart.app_version,
         values=parts["config"],
-        chart_values=chart.defaults(),
+        chart_values=chart.effective({}),
         manifest=parts["manifest"],
         hooks=tuple(parts["hooks"]),
         method="helm2",
@@ -215,6 +215,7 @@ def _helm2(payload: bytes, storage: str) -> Release:
         storage=storage,
         subcharts=chart.subcharts(),
         templates=chart.all_templates(),
+        _effective=chart.effective(parts["config"]),
     )
 
 
@@ -265,13 +266,15 @@ class Releases:
     def of(self, live: Mapping[str, Any]) -> Optional[Release]:
         """Return the release that made a live object, or None when no record of one is found.
 
-        Helm 3 and 4 sign their objects; an unsigned one is looked for in the manifests of Helm 2. Raises Failure when the records may not or
-        cannot be read: that is not the same as None.
+        Helm 3 and 4 sign their objects; an unsigned one is looked for in the manifests of Helm 2, unless another object owns it, which no chart's
+        object knows of. Raises Failure when the records may not or cannot be read: that is not the same as None.
         """
         metadata = live.get("metadata") or {}
         annotations = metadata.get("annotations") or {}
         if annotations.get(RELEASE_NAME):
             return self.named(annotations.get(RELEASE_NAMESPACE) or metadata.get("namespace") or "", annotations[RELEASE_NAME])
+        if metadata.get("ownerReferences"):
+            return None
         ref = ref_of(live)
         return next((release for release in self._of_helm2() if release.document(ref) or release.hook(ref)), None)
 

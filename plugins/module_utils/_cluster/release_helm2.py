@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Mapping, Tuple, Union
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.manifest import read_yaml
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.values import coalesce
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.values import GLOBAL, share
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure
 
 # Charts nest sub-charts two or three deep; a message that goes on is not a chart.
@@ -48,9 +48,19 @@ class Chart2:
         """Return the tree of sub-chart names."""
         return {chart.name: chart.subcharts() for chart in self.dependencies}
 
-    def defaults(self) -> Dict[str, Any]:
-        """Return the default values of the whole tree: those of a sub-chart stand under its name, and the parent wins over it."""
-        return coalesce({chart.name: chart.defaults() for chart in self.dependencies}, self.values)
+    def effective(self, given: Mapping[str, Any]) -> Dict[str, Any]:
+        """Return the effective values of the whole tree as Helm 2 computes them, from those that the user gave.
+
+        Unlike later versions, Helm 2 loses a null on the way to a sub-chart, whose default then stays.
+        """
+        values = _laid_over(self.values, given)
+        for chart in self.dependencies:
+            own = values.get(chart.name, {})
+            if isinstance(own, dict):
+                own = dict(own)
+                share(values.get(GLOBAL), own)
+                values[chart.name] = chart.effective(own)
+        return values
 
     def all_templates(self, prefix: str = "") -> Dict[str, str]:
         """Return every template by the path that a manifest's ``# Source:`` line names."""
@@ -59,6 +69,16 @@ class Chart2:
         for chart in self.dependencies:
             found.update(chart.all_templates(f"{here}/charts/"))
         return found
+
+
+def _laid_over(under: Mapping[str, Any], over: Mapping[str, Any]) -> Dict[str, Any]:
+    result = {key: value for key, value in over.items() if value is not None}
+    for key, default in under.items():
+        if key not in over:
+            result[key] = default
+        elif isinstance(default, Mapping) and isinstance(over[key], Mapping):
+            result[key] = _laid_over(default, over[key])
+    return result
 
 
 def read_release(payload: bytes) -> Dict[str, Any]:

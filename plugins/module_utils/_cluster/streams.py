@@ -157,7 +157,7 @@ def http_through(
     socket = _Socket(connection, KINDS["Pod"].path(namespace, pod, "portforward"), [("ports", str(port))], (_V4,), deadline)
     place = f"port {port} of the pod {namespace}/{pod}"
     try:
-        stream: Any = _PortStream(socket, port, place)
+        stream: Any = _PortStream(socket, place)
         if tls:
             stream = _TlsStream(stream, server_name)
         client = http.client.HTTPConnection(server_name or "localhost", port, timeout=timeout)
@@ -263,9 +263,8 @@ class _Socket:
 class _PortStream:
     """A forwarded port with the few methods of a socket that an HTTP client uses. Channel 0 is the data, channel 1 the error; each first names the port."""
 
-    def __init__(self, socket: _Socket, port: int, place: str) -> None:
+    def __init__(self, socket: _Socket, place: str) -> None:
         self._socket = socket
-        self._port = port
         self._place = place
         self._greeted = {0: False, 1: False}
         self._kept = b""
@@ -304,7 +303,7 @@ class _TlsStream(_PortStream):
     """TLS inside a forwarded port."""
 
     def __init__(self, stream: _PortStream, server_name: Optional[str]) -> None:
-        super().__init__(stream._socket, stream._port, stream._place)
+        super().__init__(stream._socket, stream._place)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -53,14 +53,17 @@ def _no_passphrase() -> str:
     raise Invalid("The client key is encrypted.", "Give a key without a passphrase: nobody is there to type it.", "client_key")
 
 
-def client_context(identity: Identity, verify: bool = True) -> ssl.SSLContext:
-    """Return the TLS settings for one server. Raises Invalid when a certificate or key cannot be used."""
+def client_context(identity: Identity, verify: bool = True, match_name: bool = True) -> ssl.SSLContext:
+    """Return the TLS settings for one server. Raises Invalid when a certificate or key cannot be used.
+
+    Without ``match_name`` the caller has to compare the server's name with its certificate.
+    """
     # Not create_default_context: since Python 3.13 it demands extensions that the CAs of older clusters do not have, and that no other client asks for.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_flags |= getattr(ssl, "VERIFY_X509_PARTIAL_CHAIN", 0x80000)
+    context.check_hostname = verify and match_name
     if not verify:
-        context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif identity.ca:
         try:

@@ -52,11 +52,16 @@ def _push_globals(values: Dict[str, Any], subcharts: Mapping[str, Any]) -> None:
     shared = values.get(GLOBAL)
     for name, below in subcharts.items():
         own = values.setdefault(name, {})
-        if not isinstance(own, dict):
-            continue
-        if isinstance(shared, dict) and isinstance(own.setdefault(GLOBAL, {}), dict):
-            own[GLOBAL] = _parent_first(shared, own[GLOBAL])
-        _push_globals(own, below)
+        if isinstance(own, dict):
+            share(shared, own)
+            _push_globals(own, below)
+
+
+def share(shared: Any, own: Dict[str, Any]) -> None:
+    """Put the ``global`` map of a parent chart into the values of one of its sub-charts, where the parent wins."""
+    mine = own.setdefault(GLOBAL, {})
+    if isinstance(shared, Mapping) and isinstance(mine, Mapping):
+        own[GLOBAL] = _parent_first(shared, mine)
 
 
 def _parent_first(parent: Mapping[str, Any], own: Mapping[str, Any]) -> Dict[str, Any]:

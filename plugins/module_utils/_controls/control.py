@@ -15,6 +15,9 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.plan import A
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import Detected
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Platform
 
+# The label by which an object that this collection made is told from one that somebody else gave the same name.
+OWNER: Dict[str, str] = {"app.kubernetes.io/managed-by": "paas.hardening"}
+
 
 @dataclass(frozen=True)
 class Recommendation:
@@ -71,6 +74,12 @@ class Wanted:
             return (self.found is ABSENT) == (self.value is ABSENT)
         return self.found is self.value if self.value is ABSENT or self.found is ABSENT else same(self.found, self.value)
 
+    @property
+    def ours(self) -> bool:
+        """Tell whether this collection made the object, or is about to: then no Helm release can have it."""
+        metadata = self.document["metadata"]
+        return "resourceVersion" not in metadata or OWNER.items() <= (metadata.get("labels") or {}).items()
+
     def as_change(self) -> Change:
         return Change(ref_of(self.document), self.path, self.found, self.value, self.why)
 
@@ -103,6 +112,9 @@ class Control(Protocol):
 
     def workloads(self, observed: Any) -> Sequence[Mapping[str, Any]]:
         """Return the workloads, as observed, whose rollout has to be over before the effect can be seen."""
+
+    def unsettled(self, params: Mapping[str, Any], observed: Any) -> str:
+        """Return what has still to come about although every field is as wanted (pods that another controller will make), or nothing."""
 
     def probe(self, site: Site, params: Mapping[str, Any], observed: Any) -> Proof:
         """Look at the effect from outside."""

@@ -14,13 +14,15 @@ from ansible_collections.paas.hardening.plugins.module_utils._cluster.release im
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.upgrade import UNKNOWN, Verdict, durable_values, verdict
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Control, Site, Wanted, plan_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.arguments import WAIT_ARGUMENTS, merge
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, Refused
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, Refused, TimedOut
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Finding, Proof, status_of, worst_first
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Plan, path_text, ref_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import DETECTION_ARGUMENTS, detect
 
+# Seconds between two looks at what another controller has to do.
+_POLL = 1.0
 _OWN_ARGUMENTS: Dict[str, Any] = {
     "probe": {"type": "bool", "default": True},
     "durability": {"type": "bool", "default": True},
@@ -56,12 +58,24 @@ class Enforcement:
         self._site.objects.apply_plan(plan)
 
     def settle(self, observed: Any, plan: Plan) -> float:
-        written = {ref for ref, _changes in plan.by_object()}
-        known = {ref_of(document): document for document in self._control.workloads(observed)}
-        fresh = {ref: document for ref, document in known.items() if ref not in written}
         deadline = Deadline(self._params["wait_timeout"])
-        seconds = wait_ready(self._site.objects, list(known), deadline, observed=fresh.values())
-        return seconds if deadline.paused else 0.0
+        # After a write, whatever was observed before it is history.
+        self._wait_ready(observed, deadline, fresh=not plan)
+        if plan:
+            observed = self.observe()
+        while not self._refusal:
+            reason = self._control.unsettled(self._params, observed)
+            if not reason:
+                break
+            if not deadline.pause(_POLL):
+                raise TimedOut(f"After {deadline.seconds:g} s {reason}.", "Look at the pods, at quotas and at what owns their number, or wait longer.")
+            observed = self.observe()
+            self._wait_ready(observed, deadline, fresh=True)
+        return deadline.passed if deadline.paused else 0.0
+
+    def _wait_ready(self, observed: Any, deadline: Deadline, fresh: bool) -> None:
+        documents = self._control.workloads(observed)
+        wait_ready(self._site.objects, [ref_of(document) for document in documents], deadline, observed=documents if fresh else ())
 
     def conclude(self, first: Any, last: Any, plan: Plan, enforced: bool) -> Dict[str, Any]:
         """Probe the effect and put the result together.
@@ -102,7 +116,7 @@ class Enforcement:
             "proof": proof.as_data(),
             "durability": [entry.as_data() for entry in verdicts],
             "overlay": durable_values(verdicts),
-            "warnings": [f"{entry.ref}, {path_text(entry.path)}: {entry.reason}" for entry in verdicts if not entry.durable],
+            "warnings": [f"{entry.ref}, {path_text(entry.path) or '(object)'}: {entry.reason}" for entry in verdicts if not entry.durable],
         }
 
     def _wanted(self, observed: Any) -> List[Wanted]:
@@ -120,7 +134,7 @@ class Enforcement:
     def _verdict(self, item: Wanted) -> Verdict:
         change = item.as_change()
         try:
-            release = self._releases.of(item.document)
+            release = None if item.ours else self._releases.of(item.document)
         except Failure as error:
             return Verdict(UNKNOWN, f"The Helm release could not be read: {error}", ref=change.ref, path=change.path)
         return verdict(change, item.document, release, item.values_path, item.values_value)

@@ -10,13 +10,13 @@ from typing import Any, List, Mapping, Optional
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotFound
-from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Item, look
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Item, look
 
 
 def container_of(workload: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """Return the container of that name; raises NotFound when the workload has none such."""
-    container: Mapping[str, Any] = look(workload, ("spec", "template", "spec", "containers", Item("name", name)))
-    if container is ABSENT:
+    container = look(workload, ("spec", "template", "spec", "containers", Item("name", name)))
+    if not isinstance(container, Mapping):
         metadata = workload["metadata"]
         raise NotFound(
             f"{workload['kind']} {metadata.get('namespace')}/{metadata['name']} has no container named {name}.",

@@ -122,6 +122,9 @@ class RegistrationControl:
     def workloads(self, observed: Observed) -> Sequence[Mapping[str, Any]]:
         return (observed.workload,)
 
+    def unsettled(self, params: Mapping[str, Any], observed: Observed) -> str:
+        return ""
+
     def probe(self, site: Site, params: Mapping[str, Any], observed: Observed) -> Proof:
         facts = site.platform.registration
         expected = "open" if params["mode"] == "enabled" and not _closed_by(observed.workload, facts) else "closed"

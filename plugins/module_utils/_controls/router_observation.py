@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
-from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Site
+from ansible_collections.paas.hardening.plugins.module_utils._controls.control import OWNER, Site
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import pods_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotFound, Refused
-
-# Tells our disruption budget from one that somebody else gave the same name.
-_OWNER: Dict[str, str] = {"app.kubernetes.io/managed-by": "paas.hardening"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Observed:
     def owns(self, budget: Mapping[str, Any]) -> bool:
         """Tell whether this collection made the budget: a name alone proves nothing."""
         metadata = budget["metadata"]
-        return metadata["name"] == self.budget_name and _OWNER.items() <= (metadata.get("labels") or {}).items()
+        return metadata["name"] == self.budget_name and OWNER.items() <= (metadata.get("labels") or {}).items()
 
     def missing_budget(self) -> Dict[str, Any]:
         """Return the address of the budget that is not there yet."""
@@ -48,7 +45,7 @@ class Observed:
     def new_budget(self) -> Dict[str, Any]:
         """Return the budget to make: at most one router away, which never blocks a drain whatever the count."""
         document = self.missing_budget()
-        document["metadata"] = {**document["metadata"], "labels": dict(_OWNER)}
+        document["metadata"] = {**document["metadata"], "labels": dict(OWNER)}
         document["spec"] = {"maxUnavailable": 1, "selector": self.workload["spec"]["selector"]}
         return document
 

@@ -74,6 +74,11 @@ class RouterScaleControl:
     def workloads(self, observed: Observed) -> Sequence[Mapping[str, Any]]:
         return (observed.workload,)
 
+    def unsettled(self, params: Mapping[str, Any], observed: Observed) -> str:
+        # A pod that was deleted is made anew, and an autoscaler follows its lower bound, in their own time; the Deployment says ready until then.
+        wanted, there = wanted_replicas(params, observed), sum(1 for pod in observed.pods if is_ready(pod))
+        return f"{there} of {wanted} routers are ready" if there < wanted else ""
+
     def probe(self, site: Site, params: Mapping[str, Any], observed: Observed) -> Proof:
         replicas = wanted_replicas(params, observed)
         checks = [_ask(site, observed, pod) for pod in observed.pods]

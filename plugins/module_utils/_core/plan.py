@@ -10,6 +10,8 @@ from typing import Any, Dict, Iterator, List, Mapping, Tuple, Union
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.redact import Masked, mask, show
 
+_OF_THE_SERVER = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
+
 
 class Absent:
     """The type of ABSENT: the field is not there, which is not the same as null."""
@@ -119,15 +121,25 @@ class Change:
         return {"object": str(self.ref), "field": self.field, "before": self._shown(self.before), "after": self._shown(self.after), "why": self.why}
 
     def _shown(self, value: Any) -> Any:
-        return None if value is ABSENT else show(mask(self.ref.kind, self.path, value))
+        return None if value is ABSENT else show(self._masked(value))
+
+    def _masked(self, value: Any) -> Any:
+        return mask(self.ref.kind, self.path, value if self.path else _as_written(value))
 
     def diff_line(self, side: str) -> str:
         """Return the line of this field on one side (before, after) of a diff; nothing when the field is absent there."""
         value = self.before if side == "before" else self.after
         if value is ABSENT:
             return ""
-        masked = mask(self.ref.kind, self.path, value)
+        masked = self._masked(value)
         return f"{self.field}: {show(masked)}{f' ({side})' if isinstance(masked, Masked) else ''}\n"
+
+
+def _as_written(document: Any) -> Any:
+    """Return a whole object without what the server keeps about it, which changes by itself."""
+    kept = {key: value for key, value in document.items() if key != "status"}
+    kept["metadata"] = {key: value for key, value in (document.get("metadata") or {}).items() if key not in _OF_THE_SERVER}
+    return kept
 
 
 @dataclass(frozen=True)
@@ -165,10 +177,12 @@ class Plan:
         """Return the plan in the form of Ansible's diff: one entry an object, one line a field."""
         entries = []
         for ref, changes in self.by_object():
-            entries.append({
-                "before_header": str(ref),
-                "after_header": str(ref),
-                "before": "".join(change.diff_line("before") for change in changes),
-                "after": "".join(change.diff_line("after") for change in changes),
-            })
+            entries.append(
+                {
+                    "before_header": str(ref),
+                    "after_header": str(ref),
+                    "before": "".join(change.diff_line("before") for change in changes),
+                    "after": "".join(change.diff_line("after") for change in changes),
+                }
+            )
         return entries

@@ -85,10 +85,7 @@ def _mask_inside(kind: str, path: Tuple[Any, ...], value: Any) -> Any:
         return {key: Masked() if key in hidden else mask(kind, path + (key,), inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         # The word after --password is one, too.
-        return [
-            Masked() if isinstance(inner, str) and _announces(before) else _mask_inside(kind, path, inner)
-            for before, inner in zip([None, *value], value)
-        ]
+        return [Masked() if isinstance(inner, str) and _announces(before) else _mask_inside(kind, path, inner) for before, inner in zip([None, *value], value)]
     if isinstance(value, str):
         return scrub(value)
     return value

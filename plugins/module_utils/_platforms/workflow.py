@@ -16,7 +16,7 @@ _BUILDER = Workload("Deployment", "deis-builder", "deis-builder")
 _MANAGER = Workload("Deployment", "deis-workflow-manager", "deis-workflow-manager")
 
 # The role is random, is the name of the database too, and local connections are trusted. It goes by the environment, not by the command line.
-_PSQL = ("sh", "-c", 'PGUSER=$(cat /var/run/secrets/deis/database/creds/user); PGDATABASE=$PGUSER; export PGUSER PGDATABASE; exec psql -XtA')
+_PSQL = ("sh", "-c", "PGUSER=$(cat /var/run/secrets/deis/database/creds/user); PGDATABASE=$PGUSER; export PGUSER PGDATABASE; exec psql -XtA")
 
 HEPHY = Platform(
     name="hephy",

@@ -167,7 +167,7 @@ def test_a_name_that_nobody_knows() -> None:
     [
         ("server", "other-ca", "signed by a CA that is not trusted"),
         ("past", "ca", "has expired"),
-        ("elsewhere", "ca", "is for another address"),
+        ("elsewhere", "ca", "is for another name"),
     ],
 )
 def test_a_server_that_is_not_trusted(certificates: Certificates, server_certificate: str, ca: str, text: str) -> None:

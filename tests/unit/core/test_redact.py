@@ -95,6 +95,7 @@ PLACES: dict[str, Callable[[str], tuple[dict[str, Any], Path, Any]]] = {
     "word after a flag": lambda canary: (deployment(), (), deployment(args=["serve", "--password", canary, "--port", "1"])),
     "number": lambda canary: (deployment(), ("spec", "pinToken"), int(canary, 16)),
     "mapping under a secret name": lambda canary: (deployment(), ("spec", "auth"), {"user": "bob", "phrase": canary}),
+    "value under a secret name": lambda canary: (deployment(), ("password", "value"), canary),
     "list under a secret name": lambda canary: (deployment(), ("spec", "passwords"), ["a", canary]),
     "entry named by key": lambda canary: (deployment(), ("spec", "parameters"), [{"key": "db-password", "value": canary}]),
     "ConfigMap, key that tells": lambda canary: ({**secret(), "kind": "ConfigMap"}, ("data", "private-key.pem"), canary),

@@ -28,11 +28,6 @@
 {{- include "drycc.wait" (dict "values" (index . 0).Values "name" "drycc-victoriametrics-vmstorage-init" "args" (list "-a" (index . 1))) }}
 {{- end }}
 
-{{- define "variant.kube_state" -}}
-resources: [certificatesigningrequests, configmaps, cronjobs, daemonsets, deployments, endpoints, horizontalpodautoscalers, jobs, leases, namespaces, nodes, persistentvolumeclaims, persistentvolumes, pods, services, statefulsets]
-args: []
-{{- end }}
-
 {{- define "variant.database_storage" -}}{{- end }}
 {{- define "variant.backup" -}}{{- end }}
 

@@ -25,14 +25,6 @@
 {{- include "drycc.wait" (dict "values" (index . 0).Values "name" "drycc-victoriametrics-vmagent-init" "args" (list "-u" (printf "http://drycc-controller-api,http://%s" (index . 1)))) }}
 {{- end }}
 
-{{- define "variant.kube_state" -}}
-resources: {{ include "variant.kube_state_resources" . }}
-args: ["--metric-annotations-allowlist=persistentvolumeclaims=[*]"]
-{{- end }}
-{{- define "variant.kube_state_resources" -}}
-[certificatesigningrequests, configmaps, cronjobs, daemonsets, deployments, endpoints, horizontalpodautoscalers, jobs, leases, namespaces, nodes, persistentvolumeclaims, persistentvolumes, pods, services, statefulsets]
-{{- end }}
-
 {{- define "variant.database_storage" -}}
 - RETAIN_BACKUPS_AGE: {{ .Values.cronjob.retainBackupsAge }}
 {{- include "drycc.storage_env" (list . "database" "database-creds" "drycc-storage") }}

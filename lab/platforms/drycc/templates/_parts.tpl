@@ -139,7 +139,8 @@ exec:
 initialDelaySeconds: {{ if $seconds }}{{ min (int $seconds) (int (index $times 0)) }}{{ else }}{{ index $times 0 }}{{ end }}
 timeoutSeconds: {{ index $times 1 }}
 {{- with $seconds }}
-periodSeconds: {{ . }}
+{{- /* a program in a container costs much more than a request */}}
+periodSeconds: {{ ternary 5 . (eq $how "exec") }}
 {{- end }}
 {{- end }}
 
@@ -192,6 +193,14 @@ apiVersion: v1
 kind: ServiceAccount
 metadata:
   name: {{ . }}
+{{- end }}
+
+{{/* resources: of a component's settings, nothing when they are empty */}}
+{{- define "drycc.resources" -}}
+{{- with .resources }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{/* A Secret or ConfigMap: (dict "name" n "data" (dict key base64)); values come encoded, out of drycc.kept or b64enc. */}}

@@ -85,7 +85,7 @@ readinessProbe:
 initialDelaySeconds: {{ if $seconds }}{{ min (int $seconds) (int .delay) }}{{ else }}{{ .delay }}{{ end }}
 timeoutSeconds: {{ .timeout | default 1 }}
 {{- with $seconds }}
-periodSeconds: {{ . }}
+periodSeconds: {{ $.period | default . }}
 {{- end }}
 {{- end }}
 

@@ -1,8 +1,5 @@
 {{- define "storage.data" -}}
-{{- with .Values.resources }}
-resources:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+{{- include "drycc.resources" .Values }}
 volumeMounts:
   {{- range $drive := until (int .Values.drivesPerNode) }}
   - name: storage-data-{{ $drive }}

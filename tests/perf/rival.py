@@ -1,0 +1,43 @@
+"""An environment of its own with kubernetes.core, as the package ``ansible`` brings it, beside everything that this collection needs.
+
+Both sides of a comparison run with it, so that Python, ansible-core and the Kubernetes client are the same.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.quality.checkout import ROOT, passes, run
+from tests.quality.toolchain import cache
+
+# What `pip install ansible` gives with the ansible-core of requirements.txt, and what kubernetes.core asks for to patch.
+PACKAGES = ("ansible>=12,<15", "jsonpatch")
+
+
+def programs(report: Callable[[str], None]) -> Path:
+    """The folder with ansible-playbook; made once, and kept in the cache. Raises AssertionError with pip's output."""
+    needed = [*PACKAGES, *(ROOT / "requirements.txt").read_text().splitlines()[1:]]
+    key = hashlib.sha256("\0".join([sys.version, *needed]).encode()).hexdigest()[:12]
+    folder = cache() / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        place = folder / key
+        if not (place / "ready").exists():
+            report("kubernetes.core is installed once (the package ansible, about a minute)")
+            for outdated in folder.iterdir():
+                if outdated.is_dir():
+                    shutil.rmtree(outdated)
+            passes([sys.executable, "-m", "venv", str(place)])
+            python = str(place / "bin/python")
+            uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *needed]
+            if run(uv)[0] != 0:
+                # uv does not read pip's configuration; pip does.
+                passes([python, "-m", "pip", "install", "--quiet", *needed], timeout=1800)
+            (place / "ready").touch()
+    return place / "bin"

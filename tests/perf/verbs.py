@@ -1,0 +1,129 @@
+"""Single verbs against kubernetes.core: the same state asserted, the same objects read, and how many requests that takes."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tests.contract.audit_log import AuditLog, Request
+from tests.perf.figures import Figure, at_least, at_most, ratio, told
+from tests.perf.plays import Race, Stage
+
+UNITS = 20
+# In a process of its own each task takes long enough that fewer of them tell the same.
+UNITS_AS_MODULE = 5
+USER = "bench"
+# Anything in its environment keeps a task out of the Ansible worker.
+_AS_MODULE = {"environment": {"PAAS_PATH": "module"}}
+
+
+def unchanged_object(stage: Stage, log: AuditLog, rounds: int, report: Callable[[str], None]) -> list[Figure]:
+    """One object that is as it should be: in process, as a module, and with kubernetes.core; and how many requests each sends."""
+    alone = {**_site(stage), "probe": False, "durability": False}
+    empty = stage.play("empty", [])
+    ours = stage.play("unchanged", UNITS * [{"paas.hardening.workflow_registration": alone}])
+    full = stage.play("unchanged-proven", UNITS * [{"paas.hardening.workflow_registration": _site(stage)}])
+    module = stage.play("unchanged-module", UNITS_AS_MODULE * [{"paas.hardening.workflow_registration": alone, **_AS_MODULE}])
+    theirs = stage.play("unchanged-kubernetes-core", UNITS * [{"kubernetes.core.k8s": _asserted(stage)}])
+    race = Race(
+        {
+            "empty": lambda: stage.run(empty),
+            "ours": lambda: stage.run(ours),
+            "proven": lambda: stage.run(full),
+            "module": lambda: stage.run(module),
+            "kubernetes.core": lambda: stage.run(theirs),
+        }
+    ).run(rounds, report)
+    for name in ("ours", "proven", "module"):
+        assert race.changes(name) == 0, f"{name}: the object was not as it should be"
+    fast, slow = race.walls("ours", "empty", UNITS), race.walls("kubernetes.core", "empty", UNITS)
+    milliseconds = {name: statistics.median(race.walls(name, "empty", UNITS)) * 1000 for name in ("ours", "proven", "kubernetes.core")}
+    as_module = statistics.median(race.walls("module", "empty", UNITS_AS_MODULE)) * 1000
+    return [
+        at_least("unchanged object: kubernetes.core.k8s / in process", ratio(slow, fast), "times", 9, "20 identical tasks less an empty playbook", race.raw()),
+        at_most("unchanged object: in process", milliseconds["ours"], "ms per task", 60),
+        told("unchanged object: kubernetes.core.k8s", milliseconds["kubernetes.core"], "ms per task"),
+        told(
+            "unchanged object: in process, with probe and durability",
+            milliseconds["proven"],
+            "ms per task",
+            "also asks the pod's door and reads the Helm release",
+        ),
+        at_most("unchanged object: as a module", as_module, "ms per task", 500, "a process of its own for each task"),
+        *_requests(stage, log, alone),
+    ]
+
+
+def _requests(stage: Stage, log: AuditLog, alone: Mapping[str, Any]) -> list[Figure]:
+    sent = {
+        "ours": _sent(stage, log, {"paas.hardening.workflow_registration": alone}),
+        "proven": _sent(stage, log, {"paas.hardening.workflow_registration": _site(stage)}),
+        "kubernetes.core": _sent(stage, log, {"kubernetes.core.k8s": _asserted(stage)}),
+    }
+    raw = {name: [str(request) for request in requests] for name, requests in sent.items()}
+    own = sent["ours"]
+    asked = [request for request in own if request.resource.startswith("/")]
+    rest = len(own) - len(asked)
+    others = f"kubernetes.core.k8s sends {len(sent['kubernetes.core'])} with discovery cached; with probe and durability it is {len(sent['proven'])}"
+    return [
+        Figure("unchanged object: reads", rest, "requests", "= 1", [request.verb for request in own if request not in asked] == ["get"], others, raw),
+        at_most("unchanged object: discovery", len(asked), "requests", 0, "counted in the API server's audit log"),
+    ]
+
+
+def _sent(stage: Stage, log: AuditLog, task: Mapping[str, Any]) -> list[Request]:
+    before = len(log.requests(USER))
+    stage.run(stage.play("counted", [task]))
+    return log.requests(USER)[before:]
+
+
+def several_objects(stage: Stage, rounds: int, report: Callable[[str], None]) -> list[Figure]:
+    """The routers: one verb reads a Deployment, its pods, the nodes, budgets and autoscalers at once, and asserts two of them."""
+    times = 5
+    ours = stage.play("routers", times * [{"paas.hardening.workflow_router_scale": {**_site(stage), "probe": False, "durability": False}}])
+    theirs = stage.play("routers-kubernetes-core", times * _routers(stage))
+    empty = stage.play("empty", [])
+    race = Race({"empty": lambda: stage.run(empty), "ours": lambda: stage.run(ours), "kubernetes.core": lambda: stage.run(theirs)}).run(rounds, report)
+    assert race.changes("ours") == 0, "the routers were not as they should be"
+    fast, slow = race.walls("ours", "empty", times), race.walls("kubernetes.core", "empty", times)
+    return [
+        told("20 objects asserted in one task", None, "times", "no verb of this collection takes a list of objects yet: there is nothing to measure"),
+        told(
+            "the routers and all they depend on: kubernetes.core / one task",
+            ratio(slow, fast),
+            "times",
+            f"{len(_routers(stage))} tasks against one",
+            race.raw(),
+        ),
+        told("the routers and all they depend on: one task", statistics.median(fast) * 1000, "ms"),
+    ]
+
+
+def _site(stage: Stage) -> dict[str, Any]:
+    return {"kubeconfig": str(stage.kubeconfig), "platform": stage.platform, "namespace": stage.namespace}
+
+
+def _asserted(stage: Stage) -> dict[str, Any]:
+    environment = [{"name": "REGISTRATION_MODE", "value": "admin_only"}]
+    template = {"spec": {"containers": [{"name": "deis-controller", "env": environment}]}}
+    return _patched(stage, "Deployment", "apps/v1", "deis-controller", {"template": template})
+
+
+def _patched(stage: Stage, kind: str, version: str, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    definition = {"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": stage.namespace}, "spec": dict(spec)}
+    return {"kubeconfig": str(stage.kubeconfig), "state": "patched", "merge_type": ["strategic-merge"], "definition": definition}
+
+
+def _routers(stage: Stage) -> list[dict[str, Any]]:
+    def read(version: str, kind: str, **selection: Any) -> dict[str, Any]:
+        return {"kubernetes.core.k8s_info": {"kubeconfig": str(stage.kubeconfig), "api_version": version, "kind": kind, **selection}}
+
+    return [
+        read("autoscaling/v2", "HorizontalPodAutoscaler", namespace=stage.namespace),
+        read("v1", "Pod"),
+        read("v1", "Node"),
+        read("policy/v1", "PodDisruptionBudget", namespace=stage.namespace),
+        {"kubernetes.core.k8s": _patched(stage, "Deployment", "apps/v1", "deis-router", {"replicas": 2})},
+        {"kubernetes.core.k8s": _patched(stage, "PodDisruptionBudget", "policy/v1", "deis-router", {"maxUnavailable": 1})},
+    ]
