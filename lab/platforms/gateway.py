@@ -37,19 +37,43 @@ def apply_data_plane(cluster: Cluster, namespace: str) -> None:
     metadata = {"name": NAME, "namespace": namespace, "labels": labels, "ownerReferences": [owner]}
     selector = {"gateway.networking.k8s.io/gateway-name": GATEWAY}
     ports = sorted({(listener["port"], listener["protocol"]) for listener in gateway["spec"]["listeners"]})
-    _apply(cluster, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
-    # what Istio's controller would push to the proxy: this one reads it itself
-    _apply(cluster, {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": [
-        {"apiGroups": ["gateway.networking.k8s.io"], "resources": ["httproutes", "tcproutes"], "verbs": ["get", "list"]}]})
-    _apply(cluster, {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
-                     "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME},
-                     "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": namespace}]})
-    _apply(cluster, {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {
-        "type": "LoadBalancer", "selector": selector,
-        "ports": [{"name": "status-port", "port": 15021}, *({"name": f"{protocol.lower()}-{port}", "port": port} for port, protocol in ports)]}})
-    _apply(cluster, {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {
-        "selector": {"matchLabels": selector},
-        "template": {"metadata": {"labels": labels | selector}, "spec": {"serviceAccountName": NAME, "containers": [_container(ports)]}}}})
+    _apply(
+        cluster,
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+        # what Istio's controller would push to the proxy: this one reads it itself
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "Role",
+            "metadata": metadata,
+            "rules": [{"apiGroups": ["gateway.networking.k8s.io"], "resources": ["httproutes", "tcproutes"], "verbs": ["get", "list"]}],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME},
+            "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": namespace}],
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata,
+            "spec": {
+                "type": "LoadBalancer",
+                "selector": selector,
+                "ports": [{"name": "status-port", "port": 15021}, *({"name": f"{protocol.lower()}-{port}", "port": port} for port, protocol in ports)],
+            },
+        },
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata,
+            "spec": {
+                "selector": {"matchLabels": selector},
+                "template": {"metadata": {"labels": labels}, "spec": {"serviceAccountName": NAME, "containers": [_container(ports)]}},
+            },
+        },
+    )
 
 
 def _container(ports: list[tuple[int, str]]) -> dict[str, Any]:
@@ -62,6 +86,6 @@ def _container(ports: list[tuple[int, str]]) -> dict[str, Any]:
     }
 
 
-def _apply(cluster: Cluster, document: dict[str, Any]) -> None:
+def _apply(cluster: Cluster, *documents: dict[str, Any]) -> None:
     """Server-side apply, so that what others own (a replica count) stays theirs."""
-    cluster.kubectl("apply", "--server-side", "--field-manager", _FIELD_MANAGER, "-f", "-", stdin=json.dumps(document))
+    cluster.kubectl("apply", "--server-side", "--field-manager", _FIELD_MANAGER, "-f", "-", stdin="\n---\n".join(map(json.dumps, documents)))

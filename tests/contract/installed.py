@@ -128,12 +128,12 @@ def _writable(document: Mapping[str, Any]) -> dict[str, Any]:
     return wanted
 
 
-def install(cluster: Cluster, name: str, report: Callable[[str], None], namespace: str | None = None) -> Installed:
+def install(cluster: Cluster, name: str, report: Callable[[str], None], namespace: str | None = None, helm: str = "3") -> Installed:
     """Install a platform, or take the one that is there, with planted secrets and granted rights."""
     from lab import installation
 
     _load_images(cluster, report)
-    place = installation.install(cluster, name, namespace, _planted_values(name), report=report)
+    place = installation.install(cluster, name, namespace, _planted_values(name), helm, report)
     platform = Installed(cluster, place)
     platform.grant()
     _plant(platform)

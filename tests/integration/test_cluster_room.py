@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import pathlib
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +18,7 @@ import yaml
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster import discovery
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.access import Right, missing_rights
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import FIELD_MANAGER, Connection, connect
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import FIELD_MANAGER, VERSION, Connection, connect
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS, Kind
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
 from ansible_collections.paas.hardening.plugins.module_utils._core import errors
@@ -404,3 +408,61 @@ def test_a_server_that_stays_away_is_told(lab_cluster: Cluster) -> None:
     assert isinstance(error, errors.Unavailable)
     assert "nothing listens there" in error.message
     assert json.dumps(error.as_data())
+
+
+# What the server saw
+
+
+def seen(cluster: Cluster, user: str) -> list[tuple[str, str, str]]:
+    """Every request that reached the API server in the name of this user: verb, path without query, user agent."""
+    entries = (json.loads(line) for line in cluster.audit_log.read_text().splitlines())
+    done = (entry for entry in entries if entry["stage"] == "ResponseComplete" and entry.get("impersonatedUser", entry["user"])["username"] == user)
+    return [(entry["verb"], entry["requestURI"].partition("?")[0], entry["userAgent"]) for entry in done]
+
+
+def test_the_audit_log_shows_one_request_for_an_unchanged_object_and_two_for_a_changed_one(lab_cluster: Cluster, web: dict[str, Any]) -> None:
+    namespace = web["metadata"]["namespace"]
+    user = f"auditor-{namespace}"
+    masked = {"impersonate_user": user, "impersonate_groups": ["system:masters"]}
+    auditor = Objects(connect({"kubeconfig": str(lab_cluster.kubeconfig), **masked}))
+    path, agent = f"/apis/apps/v1/namespaces/{namespace}/deployments/web", f"paas.hardening/{VERSION}"
+    live = auditor.get("Deployment", "web", namespace)
+    assert seen(lab_cluster, user) == [("get", path, agent)]
+    auditor.apply_plan(changes_for(live, [(("spec", "paused"), True), ((*MAIN, "image"), "other")]))
+    assert seen(lab_cluster, user) == [("get", path, agent), ("patch", path, agent)]
+
+
+INSIDE = """
+import json, os, subprocess, sys
+account = json.load(sys.stdin)
+subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
+folder = "/var/run/secrets/kubernetes.io/serviceaccount"
+os.makedirs(folder)
+for name in ("token", "ca.crt"):
+    with open(f"{folder}/{name}", "w", encoding="ascii") as file:
+        file.write(account[name])
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import connect
+body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+answer = connect({}).request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=body)
+print(answer.data["status"]["userInfo"]["username"])
+"""
+
+
+def test_in_a_pod_the_service_account_is_enough(lab_cluster: Cluster, objects: Objects, namespace: str, tmp_path: pathlib.Path) -> None:
+    """What a pod finds (two files, two variables) is put where a pod has it, in a mount namespace of the process's own."""
+    workloads.create(objects, workloads.plain("v1", "ServiceAccount", namespace, "robot"))
+    config = yaml.safe_load(lab_cluster.service_account_kubeconfig(namespace, "robot").read_text())
+    authority = base64.b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]).decode()
+    account = {"token": config["users"][0]["user"]["token"], "ca.crt": authority}
+    address, _colon, port = objects.connection.host.removeprefix("https://").partition(":")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": ":".join(entry for entry in sys.path if entry),
+        "HOME": str(tmp_path),
+        "KUBERNETES_SERVICE_HOST": address,
+        "KUBERNETES_SERVICE_PORT": port,
+    }
+    command = ["unshare", "--mount", "--propagation", "private", sys.executable, "-c", INSIDE]
+    done = subprocess.run(command, input=json.dumps(account), env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"system:serviceaccount:{namespace}:robot"

@@ -77,9 +77,7 @@ class Race:
     rounds: list[dict[str, Took]] = field(default_factory=list)
 
     def run(self, rounds: int, report: Callable[[str], None]) -> Race:
-        """Let everyone run once unmeasured (caches, discovery), then the rounds, every second one in reverse order."""
-        for contestant in self.contestants.values():
-            contestant()
+        """Let everyone run in turn, in every second round in reverse order. Caches are to be warm before."""
         for number in range(rounds):
             order = list(self.contestants)[:: -1 if number % 2 else 1]
             taken = {name: self.contestants[name]() for name in order}

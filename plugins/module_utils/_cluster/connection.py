@@ -424,6 +424,9 @@ def _log_in_with_password(connection: Connection, configuration: Any, identity: 
         attempt.ssl_ca_cert = authority.name if identity.ca else None
         try:
             attempt.get_token()
-        except (OCPLoginException, OSError, KeyError, ValueError):
+        except (OCPLoginException, KeyError, ValueError):
             raise Unauthorized("OpenShift's OAuth server did not give a token.", "Check username and password.", "username", 401) from None
+        except OSError:
+            hint = "It has an address and perhaps a CA of its own: ca_cert has to hold both CAs."
+            raise Unavailable("OpenShift's OAuth server cannot be reached or is not trusted.", hint, "username") from None
     configuration.api_key = {"authorization": attempt.api_key["authorization"]}

@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
-import yaml
-
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Ref
+
+# Whoever connects has been told already when it is missing.
+with contextlib.suppress(ImportError):
+    import yaml
 
 _SEPARATOR = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _KIND = re.compile(r"""^["']?kind["']?\s*:\s*["']?([A-Za-z0-9]+)""", re.MULTILINE)
@@ -19,24 +23,31 @@ _SOURCE = re.compile(r"^# Source: (\S+)", re.MULTILINE)
 # More than any real chart has; an alias that multiplies itself gets there at once.
 _MOST_NODES = 2_000_000
 _DEEPEST = 200
+_INDENTED = re.compile(r"^[ \t?:-]{%d}" % _DEEPEST, re.MULTILINE)
 
 # Kinds that moved out of the group in which old charts still name them.
 _MOVED_FROM = {"extensions": ("apps", "networking.k8s.io", "policy")}
 
 
-class _HelmYaml(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the C loader is not always there
-    """YAML with the scalars of Helm's parser: no dates, no base 60, ``1e+06`` is a number."""
+_SCALARS = (
+    ("bool", r"^(?:y|Y|yes|Yes|YES|n|N|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$", "yYnNtTfFoO"),
+    ("int", r"^[-+]?(?:0b[01_]+|0o?[0-7_]+|0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$", "-+0123456789"),
+    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$", "-+0123456789."),
+    ("merge", r"^<<$", "<"),
+    ("null", r"^(?:~|null|Null|NULL|)$", ("~", "n", "N", "")),
+)
 
 
-_HelmYaml.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("bool", r"^(?:y|Y|yes|Yes|YES|n|N|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$", list("yYnNtTfFoO")),
-    ("int", r"^[-+]?(?:0b[01_]+|0o?[0-7_]+|0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$", list("-+0123456789")),
-    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$", list("-+0123456789.")),
-    ("merge", r"^<<$", ["<"]),
-    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-):
-    _HelmYaml.add_implicit_resolver("tag:yaml.org,2002:" + _tag, re.compile(_pattern), _first)
+@functools.cache
+def _helm_yaml() -> Any:
+    """Return a loader with the scalars of Helm's parser: no dates, no base 60, ``1e+06`` is a number."""
+    # The C loader is not always there.
+    loader: Any = type("HelmYaml", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), {"yaml_implicit_resolvers": {}})
+    for tag, pattern, first in _SCALARS:
+        loader.add_implicit_resolver("tag:yaml.org,2002:" + tag, re.compile(pattern), list(first))
+    loader.add_constructor("tag:yaml.org,2002:bool", _bool)
+    loader.add_constructor("tag:yaml.org,2002:int", _int)
+    return loader
 
 
 def _bool(loader: Any, node: Any) -> bool:
@@ -51,18 +62,14 @@ def _int(loader: Any, node: Any) -> int:
     return int(text, 0)
 
 
-_HelmYaml.add_constructor("tag:yaml.org,2002:bool", _bool)
-_HelmYaml.add_constructor("tag:yaml.org,2002:int", _int)
-
-
 def read_yaml(text: str) -> Any:
     """Parse one YAML document. Raises Failure, without any of the text, when it is damaged or built to exhaust the reader."""
     damaged = Failure("A YAML document of a Helm release cannot be read.", "What the next upgrade does cannot be known from it.")
-    # The C parser recurses on its own stack: refuse flow nesting that no chart has before it starts.
-    if text.count("[") + text.count("{") > _DEEPEST and _flow_depth(text) > _DEEPEST:
-        raise damaged
     try:
-        document = yaml.load(text, Loader=_HelmYaml)
+        # The C composer calls itself for each level and would take the process with it.
+        if _may_be_deep(text) and _is_deep(text):
+            raise damaged
+        document = yaml.load(text, Loader=_helm_yaml())
     except (yaml.YAMLError, ValueError, RecursionError):
         raise damaged from None
     if "&" in text and "*" in text:
@@ -70,15 +77,18 @@ def read_yaml(text: str) -> Any:
     return document
 
 
-def _flow_depth(text: str) -> int:
-    deepest = depth = 0
-    for character in text:
-        if character in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in "]}":
-            depth -= 1
-    return deepest
+def _may_be_deep(text: str) -> bool:
+    """Tell quickly whether the text could nest too deep: each level takes a column of indentation, a dash, or a bracket."""
+    return text.count("[") + text.count("{") > _DEEPEST or _INDENTED.search(text) is not None
+
+
+def _is_deep(text: str) -> bool:
+    depth = 0
+    for event in yaml.parse(text, Loader=_HelmYaml):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            return True
+    return False
 
 
 def _spend(document: Any, damaged: Failure) -> None:

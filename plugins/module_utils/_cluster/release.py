@@ -11,7 +11,7 @@ import json
 import re
 import zlib
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.manifest import Manifest
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.release_helm2 import read_release
@@ -29,9 +29,12 @@ LARGEST = 64 * 1024 * 1024
 _GZIP = b"\x1f\x8b\x08"
 _STORES = ("Secret", "ConfigMap")
 _NOT_REPEATABLE = re.compile(
-    r"\b(lookup|rand(?:Alpha|AlphaNum|Ascii|Numeric|Bytes|Int)|uuidv4|gen(?:PrivateKey|CA|SelfSignedCert|SignedCert)\w*|htpasswd|bcrypt|encryptAES|shuffle|now)\b"
+    r"(?<![.$\w\"-])(lookup|rand(?:Alpha|AlphaNum|Ascii|Numeric|Bytes|Int)|uuidv4|gen(?:PrivateKey|CA|SelfSignedCert|SignedCert)\w*|htpasswd|bcrypt|"
+    r"encryptAES|shuffle|now)\b"
 )
-_ACTION = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+_ACTION = re.compile(r"\{\{(?!-?\s*/\*).*?\}\}", re.DOTALL)
+_INCLUDED = re.compile(r"\b(?:include|template)\s+\"([^\"]+)\"")
+_DEFINED = re.compile(r"\{\{-?\s*define\s+\"([^\"]+)\"")
 
 
 class Reader(Protocol):
@@ -104,10 +107,22 @@ class Release:
         """
         template = self.templates.get(self._manifest().source(ref), "")
         if ref.kind in ("Secret", "ConfigMap"):
-            return any(_NOT_REPEATABLE.search(action) for action in _ACTION.findall(template))
+            return self._not_repeatable(template)
         wanted = tuple(words)
-        lines = (line for line in template.splitlines() if any(word in line for word in wanted))
-        return any(_NOT_REPEATABLE.search(action) for line in lines for action in _ACTION.findall(line))
+        return any(self._not_repeatable(line) for line in template.splitlines() if any(word in line for word in wanted))
+
+    def _not_repeatable(self, text: str) -> bool:
+        actions = _ACTION.findall(text)
+        included = {name for action in actions for name in _INCLUDED.findall(action)}
+        bodies = [body for name, body in self._definitions() if name in included]
+        return any(_NOT_REPEATABLE.search(action) for action in actions + [action for body in bodies for action in _ACTION.findall(body)])
+
+    def _definitions(self) -> Iterator[Tuple[str, str]]:
+        """Yield the named templates of the stored files; each is taken to reach to the next one."""
+        for text in self.templates.values():
+            marks = list(_DEFINED.finditer(text))
+            for mark, following in zip(marks, [*(each.start() for each in marks[1:]), len(text)]):
+                yield mark.group(1), text[mark.end() : following]
 
     def as_data(self) -> Dict[str, Any]:
         return {"release": self.name, "namespace": self.namespace, "chart": self.chart, "revision": self.revision}

@@ -42,7 +42,8 @@ class Certificates:
     def make(self, name: str, *options: str, extension: str = "") -> None:
         request = ["openssl", "req", *_KEY, "-keyout", self.key(name), "-subj", f"/CN={name}"]
         if name.endswith("ca"):
-            subprocess.run([*request, "-x509", "-out", self.crt(name)], check=True, capture_output=True)
+            usage = ["-addext", "keyUsage=critical,keyCertSign"]
+            subprocess.run([*request, "-x509", *usage, "-out", self.crt(name)], check=True, capture_output=True)
             return
         asked, extensions = self.folder / f"{name}.csr", self.folder / f"{name}.ext"
         subprocess.run([*request, "-out", str(asked)], check=True, capture_output=True)
@@ -57,6 +58,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     for name in ("ca", "other-ca"):
         made.make(name)
     made.make("server", extension="subjectAltName=IP:127.0.0.1,DNS:api.example")
+    # With the key identifiers that Python's own TLS settings demand since 3.13; the others are as older clusters made theirs.
+    made.make("strict", extension="subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash")
     made.make("elsewhere", extension="subjectAltName=DNS:elsewhere.example")
     made.make("past", "-days", "-1", extension="subjectAltName=IP:127.0.0.1")
     made.make("client")

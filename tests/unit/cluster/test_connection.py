@@ -283,12 +283,17 @@ def test_openshift_logs_in_for_a_token(certificates: Certificates) -> None:
             return Reply(200, {"access_token": "sha256~issued", "expires_in": 60, "scope": "all", "token_type": "Bearer"})
         return Reply(200, {"seen": request.headers["authorization"]})
 
-    with ScriptedServer(oauth, certificates.server_context()) as server:
+    with ScriptedServer(oauth, certificates.server_context("strict")) as server:
         login = {"api_key": None, "username": "dev", "password": "pw-secret", "ca_cert": certificates.crt("ca")}
         assert server.connect(**login).request("GET", POD).data == {"seen": ["Bearer sha256~issued"]}
         with pytest.raises(errors.Unauthorized) as caught:
             server.connect(**{**login, "password": CANARY})
-    assert CANARY not in str(caught.value)
+        assert CANARY not in str(caught.value)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            elsewhere = f"https://127.0.0.1:{free.getsockname()[1]}/oauth"
+        server.script = [Reply(200, {"authorization_endpoint": elsewhere, "token_endpoint": elsewhere})]
+        with pytest.raises(errors.Unavailable, match="cannot be reached or is not trusted"):
+            server.connect(**login)
 
 
 def test_without_openshift_name_and_password_go_as_http_basic() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -172,3 +173,12 @@ def test_the_diff_has_one_entry_for_each_object_and_one_line_for_each_field() ->
         "after": "spec.replicas: 2\n",
     }
     assert service["before"] == "spec.type: LoadBalancer\n"
+
+
+def test_a_whole_object_is_shown_as_it_was_written_not_as_the_server_keeps_it() -> None:
+    kept = {**DOCUMENT["metadata"], "uid": "u-1", "generation": 4, "creationTimestamp": "2026-01-01T00:00:00Z", "managedFields": [{"manager": "m"}]}
+    change = Change(WEB, (), {**DOCUMENT, "metadata": kept, "status": {"replicas": 1}}, ABSENT, "")
+    shown = json.loads(change.as_data()["before"])
+    assert shown["metadata"] == {"name": "web", "namespace": "shop", "annotations": {"example.org/owner": "me"}}
+    assert "status" not in shown
+    assert "u-1" not in change.diff_line("before")
