@@ -23,7 +23,7 @@ _SOURCE = re.compile(r"^# Source: (\S+)", re.MULTILINE)
 # More than any real chart has; an alias that multiplies itself gets there at once.
 _MOST_NODES = 2_000_000
 _DEEPEST = 200
-_INDENTED = re.compile(r"^[ \t?:-]{%d}" % _DEEPEST, re.MULTILINE)
+_INDENTED = re.compile(rf"^[ \t?:-]{{{_DEEPEST}}}", re.MULTILINE)
 
 # Kinds that moved out of the group in which old charts still name them.
 _MOVED_FROM = {"extensions": ("apps", "networking.k8s.io", "policy")}
@@ -84,7 +84,7 @@ def _may_be_deep(text: str) -> bool:
 
 def _is_deep(text: str) -> bool:
     depth = 0
-    for event in yaml.parse(text, Loader=_HelmYaml):
+    for event in yaml.parse(text, Loader=_helm_yaml()):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
             return True

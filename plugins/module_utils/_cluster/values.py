@@ -93,16 +93,14 @@ def overlay(entries: Mapping[str, Any]) -> Dict[str, Any]:
     Raises Invalid when one path lies inside another.
     """
     document: Dict[str, Any] = {}
-    for path in sorted(entries):
-        *parents, last = keys_of(path)
+    given = {tuple(keys_of(path)): value for path, value in entries.items()}
+    for keys, value in given.items():
         here = document
-        for key in parents:
+        for number, key in enumerate(keys[:-1], 1):
+            if keys[:number] in given:
+                raise Invalid(f"The values path {'.'.join(keys)!r} lies inside another one that has a value of its own.", subject=".".join(keys))
             here = here.setdefault(key, {})
-            if not isinstance(here, dict):
-                raise Invalid(f"The values path {path!r} lies inside another one that has a value of its own.", subject=path)
-        if last in here:
-            raise Invalid(f"The values path {path!r} is given twice.", subject=path)
-        here[last] = deepcopy(entries[path])
+        here[keys[-1]] = deepcopy(value)
     return document
 
 
