@@ -27,6 +27,9 @@ class ProbeRelease:
     ``install_with`` and ``upgrade_with`` are helm commands: a path and options that go with the verb. ``folder`` is for values files and helm's own.
     """
 
+    # Where Helm keeps its records; it calls this a driver.
+    driver = "secret"
+
     def __init__(self, connection: Connection, kubeconfig: File, namespace: str, folder: File, install_with: list[str], upgrade_with: list[str]) -> None:
         self.connection = connection
         self.namespace = namespace
@@ -85,7 +88,8 @@ class ProbeRelease:
         return ["--namespace", self.namespace]
 
     def _settings(self) -> dict[str, str]:
-        return {f"HELM_{place}_HOME": str(self._folder / "helm") for place in ("CACHE", "CONFIG", "DATA")}
+        homes = {f"HELM_{place}_HOME": str(self._folder / "helm") for place in ("CACHE", "CONFIG", "DATA")}
+        return {**homes, "HELM_DRIVER": self.driver}
 
     def _file(self, values: Mapping[str, Any], name: str) -> File:
         file = self._folder / name

@@ -21,7 +21,7 @@ def harden(stage: Stage) -> None:
 def second_run(stage: Stage, rounds: int, report: Callable[[str], None]) -> list[Figure]:
     """The second run: nothing changes, and everything is read and proved again."""
     ours = _variables(stage, {"harden_kubeconfig": str(stage.kubeconfig)})
-    theirs = _variables(stage, {"kubeconfig": str(stage.kubeconfig), "namespace": stage.namespace})
+    theirs = _variables(stage, {"kubeconfig": str(stage.kubeconfig), "platform_namespace": stage.namespace})
     race = Race({"harden.yml": lambda: stage.run("paas.hardening.harden", *ours), "kubernetes.core": lambda: stage.run(_EQUIVALENT, *theirs)})
     stage.run(_EQUIVALENT, *theirs)
     race.run(rounds, report)

@@ -19,11 +19,12 @@ _SUCCESS: dict[str, Any] = {"kind": "Status", "status": "Success"}
 class OldSocketServer:
     """Runs no command: it reads the input that is announced in the command itself, gives it back on standard output, and ends with the result.
 
-    ``commands`` holds what was asked for. With ``cut`` the connection breaks before the result.
+    ``commands`` holds what was asked for, ``authorizations`` who asked. With ``cut`` the connection breaks before the result.
     """
 
     def __init__(self, result: Any = None, cut: bool = False) -> None:
         self.commands: list[list[str]] = []
+        self.authorizations: list[bytes] = []
         self.refused = 0
         self._result = json.dumps(_SUCCESS if result is None else result).encode()
         self._cut = cut
@@ -57,6 +58,7 @@ class OldSocketServer:
         while (header := file.readline().strip()) != b"":
             name, _colon, value = header.partition(b":")
             headers[name.strip().lower()] = value.strip()
+        self.authorizations.append(headers.get(b"authorization", b""))
         if b"v4.channel.k8s.io" not in headers[b"sec-websocket-protocol"]:
             self.refused += 1
             client.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")

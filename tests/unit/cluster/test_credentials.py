@@ -209,10 +209,12 @@ def test_log_in_command_gives_a_certificate(certificates: Certificates, kubeconf
         assert made.request("GET", "/version").status == 200
 
 
-def test_a_log_in_command_that_fails_is_named_and_not_quoted(kubeconfig: Kubeconfig, tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_log_in_command_that_fails_is_named_and_not_quoted(
+    kubeconfig: Kubeconfig, tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(Unauthorized) as caught:
         connect({"kubeconfig": kubeconfig("https://x", plugin(tmp_path, f"echo {CANARY} >&2; exit 1"))})
-    shown = f"{caught.value}{capfd.readouterr()}"
+    shown = f"{caught.value}{capfd.readouterr()}{caplog.text}"
     assert "plugin.sh" in shown
     assert CANARY not in shown
 

@@ -9,8 +9,9 @@ import pytest
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import connect
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.streams import ExecAnswer, ProtocolNotSpoken, execute, http_through
 from ansible_collections.paas.hardening.plugins.module_utils._core import errors
+from tests.unit.cluster.conftest import Certificates
 from tests.unit.cluster.old_socket_server import OldSocketServer
-from tests.unit.cluster.scripted_server import ScriptedServer, status
+from tests.unit.cluster.scripted_server import Reply, ScriptedServer, status
 
 CANARY = "c4n4ry-hunter2"
 
@@ -34,6 +35,7 @@ def test_without_input_the_command_stays_as_it_is() -> None:
         assert run(server) == ExecAnswer(0, "", "")
         assert server.commands == [["psql", "-f", "-"]]
         assert server.refused == 0
+        assert server.authorizations == [b"Bearer k"]
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,13 @@ def test_refusals_are_the_same_as_everywhere() -> None:
     assert 'resources: ["pods/exec"]' in caught.value.hint
     with ScriptedServer([status(404, "NotFound", "", name="p", kind="pods")]) as server, pytest.raises(errors.NotFound):
         http_through(server.connect(), "x", "p", 80)
+
+
+def test_a_server_under_another_name_gets_nothing(certificates: Certificates) -> None:
+    with ScriptedServer([Reply()], certificates.server_context("elsewhere")) as server:
+        with pytest.raises(errors.Unavailable, match="is for another name"):
+            execute(server.connect(ca_cert=certificates.crt("ca")), "x", "p", ["true"])
+        assert not server.requests
 
 
 def test_nobody_listens() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import ssl
 import subprocess
 from datetime import UTC, datetime, timedelta
 
@@ -29,8 +30,11 @@ def test_validity_is_what_openssl_says(certificates: Certificates) -> None:
 
 def test_dates_after_2049_are_written_otherwise(certificates: Certificates) -> None:
     certificates.make("century", "-days", "20000")
-    dates = validity(pem(certificates.crt("century")))
+    certificates.make("ancient", "-days", "-20000")
+    dates, old = validity(pem(certificates.crt("century"))), validity(pem(certificates.crt("ancient")))
     assert dates is not None
+    assert old is not None
+    assert old[1].year < 1980
     assert dates[1] - datetime.now(UTC) > timedelta(days=19990)
 
 
@@ -38,6 +42,12 @@ def test_dates_after_2049_are_written_otherwise(certificates: Certificates) -> N
 def test_no_certificate_no_dates(data: str) -> None:
     assert validity(f"-----BEGIN CERTIFICATE-----\n{data}\n-----END CERTIFICATE-----".encode()) is None
     assert validity(data.encode()) is None
+
+
+def test_names_are_compared_unless_somebody_else_does() -> None:
+    strict, lenient, off = client_context(Identity()), client_context(Identity(), match_name=False), client_context(Identity(), verify=False)
+    assert [context.check_hostname for context in (strict, lenient, off)] == [True, False, False]
+    assert [context.verify_mode for context in (strict, lenient, off)] == [ssl.CERT_REQUIRED, ssl.CERT_REQUIRED, ssl.CERT_NONE]
 
 
 def test_what_cannot_be_used_is_named(certificates: Certificates) -> None:
