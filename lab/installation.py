@@ -81,6 +81,11 @@ class Installation:
         """Name and password of the first administrator, as JSON."""
         return self.folder / "administrator.json"
 
+    @property
+    def rights_file(self) -> Path:
+        """The RBAC objects that were made beside the release, where the chart makes none."""
+        return self.folder / "rights.yaml"
+
     def ask(self, host: str, method: str, path: str, data: Mapping[str, str] | None = None) -> Answer:
         """One HTTP request through the platform's own edge, as from outside. Raises OSError while nothing answers there."""
         service = "drycc-gateway-istio" if self.is_drycc else "deis-router"
@@ -177,7 +182,8 @@ def _install(place: Installation, values: Mapping[str, Any], helm: str) -> None:
     if not cluster.kubectl("get", "namespace", place.namespace, "--ignore-not-found", "-o", "name").strip():
         cluster.kubectl("create", "namespace", place.namespace)
     if place.name == "deis" and wanted["global"].get("use_rbac"):
-        cluster.kubectl("apply", "-f", "-", stdin=_rights_that_the_chart_leaves_out(place, chart))
+        paths.write(place.rights_file, _rights_that_the_chart_leaves_out(place, chart))
+        cluster.kubectl("apply", "-f", str(place.rights_file))
     paths.write_json(place.folder / "installed.json", {"namespace": place.namespace, "helm": helm})
     _helm(place, helm, "install", place.release, str(chart), "-f", str(place.values_file), "--timeout", f"{PATIENCE:.0f}s")
 
@@ -215,9 +221,9 @@ def uninstall(cluster: Cluster, name: str, helm: str = "3", *, namespace: str | 
     if _status(place, helm) is not None:
         _helm(place, helm, "uninstall", place.release)
     cluster.kubectl("delete", "namespace", place.namespace, "--ignore-not-found", "--timeout=120s")
-    if name == "deis":
-        cluster.kubectl("delete", "clusterrole,clusterrolebinding", "-l", "heritage=deis,app", "--ignore-not-found")
-    for file in (place.administrator_file, place.folder / "installed.json"):
+    if place.rights_file.exists():
+        cluster.kubectl("delete", "-f", str(place.rights_file), "--ignore-not-found")
+    for file in (place.administrator_file, place.rights_file, place.folder / "installed.json"):
         file.unlink(missing_ok=True)
 
 
@@ -246,15 +252,20 @@ def _trouble(place: Installation) -> str | None:
             return f"{host}: {error}"
         if answer.status != 200:
             return f"{host}: /readiness gives {answer.status}"
-    lines = place.cluster.kubectl(
-        "get", "deployments,statefulsets,daemonsets", "-n", place.namespace, "-o",
-        "jsonpath={range .items[*]}{.kind}/{.metadata.name} {.spec.replicas} {.status.desiredNumberScheduled} {.status.readyReplicas} {.status.numberReady}{'\\n'}{end}",
-    )
-    for line in lines.splitlines():
-        workload, *numbers = line.split()
-        if len(numbers) < 2 or numbers[0] != numbers[1]:
-            return f"{workload} is not complete"
-    return None
+    found = place.cluster.kubectl("get", "deployments,statefulsets,daemonsets", "-n", place.namespace, "-o", "json")
+    return next((f"{item['kind']}/{item['metadata']['name']} is not complete" for item in json.loads(found)["items"] if not _complete(item)), None)
+
+
+def _complete(workload: Mapping[str, Any]) -> bool:
+    """Whether every pod that is wanted is there, of the newest revision, and ready."""
+    status = workload["status"]
+    if status.get("observedGeneration") != workload["metadata"]["generation"]:
+        return False
+    if workload["kind"] == "DaemonSet":
+        numbers = [status.get(field, 0) for field in ("desiredNumberScheduled", "updatedNumberScheduled", "numberReady")]
+    else:
+        numbers = [workload["spec"]["replicas"], *(status.get(field, 0) for field in ("replicas", "updatedReplicas", "readyReplicas"))]
+    return len(set(numbers)) == 1
 
 
 def _register_administrator(place: Installation) -> None:
@@ -272,7 +283,9 @@ def _register_administrator(place: Installation) -> None:
 
 def _status(place: Installation, helm: str) -> str | None:
     """The status of the newest revision, None when there is no such release."""
-    releases = json.loads(_helm(place, helm, "list", "--all", "--filter", f"^{place.release}$", "-o", "json"))
+    # Helm 4 shows every status by itself
+    every = ["--all"] if helm == "3" else []
+    releases = json.loads(_helm(place, helm, "list", *every, "--filter", f"^{place.release}$", "-o", "json"))
     return releases[0]["status"] if releases else None
 
 
@@ -284,8 +297,6 @@ def _helm(place: Installation, helm: str, *arguments: str) -> str:
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
     environment |= {f"HELM_{kind}_HOME": str(folder / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
     command = [str(place.cluster.binary(_BINARIES[helm])), "--kubeconfig", str(place.cluster.kubeconfig), "-n", place.namespace, *arguments]
-    if helm == "4" and arguments[:2] == ("list", "--all"):
-        command.remove("--all")
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         raise CommandFailed(f"helm {arguments[0]} of {place.name}", done.returncode, done.stderr)

@@ -31,7 +31,9 @@ GROUP = "paas-hardening"
 # Accounts in this namespace have the rights of the group: they log in with a token.
 ACCOUNTS = "paas-hardening-accounts"
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
-KEPT = (*WORKLOADS, "PodDisruptionBudget", "HorizontalPodAutoscaler", "Service", "ConfigMap")
+# What the tests and the modules change, and what beside it must not change.
+RESTORED = (*WORKLOADS, "PodDisruptionBudget", "HorizontalPodAutoscaler")
+KEPT = (*RESTORED, "Service", "ConfigMap")
 # The marks of planted secrets, so that a test knows its own when it sees them.
 PLANTED = "canary"
 
@@ -95,15 +97,16 @@ class Installed:
         self.original = self.documents()
 
     def restore(self) -> None:
-        """Bring the objects back to what was written down, and wait until that runs."""
-        now, request = self.documents(), self.objects.connection.request
-        for ref in now.keys() - self.original.keys():
+        """Bring workloads, budgets and autoscalers back to what was written down, and wait until that runs."""
+        now, request = self.documents(RESTORED), self.objects.connection.request
+        wanted = {ref: document for ref, document in self.original.items() if ref.kind in RESTORED}
+        for ref in now.keys() - wanted.keys():
             request("DELETE", _path(ref))
-        for ref in self.original.keys() - now.keys():
-            request("POST", KINDS[ref.kind].path(ref.namespace), body=_writable(self.original[ref]))
-        for ref in self.original.keys() & now.keys():
-            if canonical(now[ref]) != canonical(self.original[ref]):
-                request("PUT", _path(ref), body=_writable(self.original[ref]))
+        for ref in wanted.keys() - now.keys():
+            request("POST", KINDS[ref.kind].path(ref.namespace), body=_writable(wanted[ref]))
+        for ref in wanted.keys() & now.keys():
+            if canonical(now[ref]) != canonical(wanted[ref]):
+                request("PUT", _path(ref), body=_writable(wanted[ref]))
         self.settle()
 
     def settle(self, seconds: float = 120) -> None:

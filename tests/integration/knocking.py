@@ -14,14 +14,16 @@ import yaml
 from lab import images
 from lab.cluster import Cluster
 
-# Runs until its standard input ends. A request that got no answer is sent once more at once, as any HTTP client does with a GET; then it has failed.
+# Runs until its standard input ends. What is not answered is sent again, as people and HTTP clients do with a GET, and has failed after two seconds: a router
+# that has just started gives 404 for a moment, and one that is going closes its connections before every node has heard of it.
+PATIENCE = 2.0
 _CLIENT = """
 import http.client, json, select, sys, time
-host, address, path = sys.argv[1:]
+host, address, path, patience = sys.argv[1:]
 counts = {"answered": 0, "again": 0, "failed": 0}
 troubles = []
 def ask():
-    connection = http.client.HTTPConnection(address, 80, timeout=5)
+    connection = http.client.HTTPConnection(address, 80, timeout=float(patience))
     try:
         connection.request("GET", path, headers={"Host": host, "Connection": "close"})
         answer = connection.getresponse()
@@ -30,18 +32,21 @@ def ask():
             raise OSError("status %d" % answer.status)
     finally:
         connection.close()
-print("knocking", flush=True)
-while not select.select([sys.stdin], [], [], 0.02)[0]:
-    for attempt in ("answered", "again"):
+def knock():
+    end, word = time.monotonic() + float(patience), "answered"
+    while True:
         try:
             ask()
+            return word
         except (OSError, http.client.HTTPException) as error:
             troubles.append("%.1f %s" % (time.time(), error))
-        else:
-            counts[attempt] += 1
-            break
-    else:
-        counts["failed"] += 1
+        if time.monotonic() > end:
+            return "failed"
+        word = "again"
+        time.sleep(0.1)
+print("knocking", flush=True)
+while not select.select([sys.stdin], [], [], 0.02)[0]:
+    counts[knock()] += 1
 print(json.dumps({**counts, "troubles": troubles[:20]}))
 """
 _POD = "knocker"
@@ -49,7 +54,7 @@ _POD = "knocker"
 
 @dataclass
 class Knocks:
-    """How many requests were answered, how many of them only when sent again, and how many not at all."""
+    """How many requests were answered at once, how many when sent again within PATIENCE seconds, and how many not at all."""
 
     answered: int = 0
     again: int = 0
@@ -75,7 +80,7 @@ def knocking(cluster: Cluster, namespace: str, host: str, path: str = "/healthz"
 
 @contextmanager
 def _client(cluster: Cluster, namespace: str, host: str, address: str, path: str) -> Iterator[Knocks]:
-    command = [str(cluster.binary("kubectl")), "exec", "-i", "-n", namespace, _POD, "--", "python3", "-c", _CLIENT, host, address, path]
+    command = [str(cluster.binary("kubectl")), "exec", "-i", "-n", namespace, _POD, "--", "python3", "-c", _CLIENT, host, address, path, str(PATIENCE)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=cluster.environment())
     knocks = Knocks()
     try:

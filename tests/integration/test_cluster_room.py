@@ -138,6 +138,9 @@ def test_an_api_that_is_not_installed(lab_cluster: Cluster) -> None:
     fresh = connect({"kubeconfig": str(lab_cluster.kubeconfig)})
     assert Objects(fresh).find(Kind("nothing.example.org/v1", "Thing", "things", True), "x", "default") is None
     assert (fresh.reads, fresh.discoveries) == (1, 1)
+    nobody = connect({"kubeconfig": str(lab_cluster.kubeconfig), "impersonate_user": "nobody"})
+    assert Objects(nobody).find(Kind("nothing.example.org/v1", "Thing", "things", True), "x", "default") is None
+    assert isinstance(failing(lambda: Objects(nobody).find("Deployment", "none", "default")), errors.Forbidden)
 
 
 @pytest.mark.parametrize(("group", "kind"), [("autoscaling", "HorizontalPodAutoscaler"), ("policy", "PodDisruptionBudget"), ("", "Pod")])

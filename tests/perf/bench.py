@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 from lab.cluster import Cluster
+from lab.errors import LabError
 from tests.contract.audit_log import AuditLog
 from tests.perf import bulk, figures, lab_times, rival, verbs, whole_run
 from tests.perf.figures import Figure
@@ -99,16 +101,22 @@ def main() -> int:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
     bench = Bench(options.rounds, tuple(options.only or PARTS))
-    begun = time.monotonic()
+    begun, failed = time.monotonic(), ""
     try:
         bench.run()
     except KeyboardInterrupt:
         return 130
+    except (AssertionError, LabError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+        failed = f"{type(error).__name__}: {error}"
     seconds = time.monotonic() - begun
     figures.write(bench.found, options.output, seconds)
     missed = [figure.name for figure in bench.found if figure.passed is False]
-    _say(f"\n{figures.table(bench.found)}\n\n{options.output}, after {seconds:.0f} s. " + (f"Missed: {'; '.join(missed)}." if missed else "All bars are kept."))
-    return 1 if missed else 0
+    _say(f"\n{figures.table(bench.found)}\n\n{options.output}, after {seconds:.0f} s.")
+    if failed:
+        _say(f"Not everything was measured. {failed}")
+    else:
+        _say(f"Missed: {'; '.join(missed)}." if missed else "All bars are kept.")
+    return 1 if missed or failed else 0
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

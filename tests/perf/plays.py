@@ -89,6 +89,10 @@ class Race:
         """Seconds of each round for one unit, less what another contestant took in the same round."""
         return [(taken[name].wall - (taken[minus].wall if minus else 0)) / units for taken in self.rounds]
 
+    def processor(self, name: str, minus: str | None = None) -> list[float]:
+        """Processor seconds of each round, less what another contestant took in the same round: other programs of the machine matter little to them."""
+        return [taken[name].processor - (taken[minus].processor if minus else 0) for taken in self.rounds]
+
     def changes(self, name: str) -> int:
         """The changed tasks that its runs reported."""
         return sum(taken[name].changed for taken in self.rounds)

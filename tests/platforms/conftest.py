@@ -36,15 +36,21 @@ class Database:
 
     def ask(self, statement: str) -> list[list[str]]:
         """The rows of a statement as text."""
-        done = self.sandbox.run("psql", "-qXAt", "-h", "127.0.0.1", "-p", str(self.port), "-U", self.user, "-d", "postgres",
-                                env={"PGPASSWORD": self.password}, stdin=statement)
-        return [line.split("|") for line in done.stdout.splitlines()]
+        text = self.sandbox.run(
+            "psql", "-qXAt", "-h", "127.0.0.1", "-p", str(self.port), "-U", self.user, "-d", "postgres", env={"PGPASSWORD": self.password}, stdin=statement
+        )
+        return [line.split("|") for line in text.splitlines()]
 
     @property
     def deis(self) -> dict[str, str]:
         """The environment that Deis' and Hephy's controller finds it by."""
-        return {"DEIS_DATABASE_NAME": "postgres", "DEIS_DATABASE_USER": self.user, "DEIS_DATABASE_PASSWORD": self.password,
-                "DEIS_DATABASE_SERVICE_HOST": "127.0.0.1", "DEIS_DATABASE_SERVICE_PORT": str(self.port)}
+        return {
+            "DEIS_DATABASE_NAME": "postgres",
+            "DEIS_DATABASE_USER": self.user,
+            "DEIS_DATABASE_PASSWORD": self.password,
+            "DEIS_DATABASE_SERVICE_HOST": "127.0.0.1",
+            "DEIS_DATABASE_SERVICE_PORT": str(self.port),
+        }
 
     @property
     def drycc(self) -> dict[str, str]:
@@ -58,6 +64,21 @@ def cold_database(sandbox: Sandbox) -> Database:
     database = Database(sandbox, free_port(), f"u{secrets.token_hex(8)}", secrets.token_hex(16))
     sandbox.run("install", "-d", "-o", "postgres", "-m", "700", "/var/lib/postgresql/lab", "/var/run/postgresql")
     sandbox.run("install", "-o", "postgres", "-m", "600", "/dev/stdin", "/tmp/password", stdin=database.password + "\n")
-    sandbox.run("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "initdb", "-D", "/var/lib/postgresql/lab", "-U", database.user,
-                "--auth=scram-sha-256", "--pwfile=/tmp/password", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
+    sandbox.run(
+        "setpriv",
+        "--reuid=postgres",
+        "--regid=postgres",
+        "--init-groups",
+        "initdb",
+        "-D",
+        "/var/lib/postgresql/lab",
+        "-U",
+        database.user,
+        "--auth=scram-sha-256",
+        "--pwfile=/tmp/password",
+        "--no-sync",
+        "-E",
+        "UTF8",
+        "--locale=C.UTF-8",
+    )
     return database

@@ -77,7 +77,7 @@ def _strategy(strategy: dict[str, Any] | None) -> str | None:
     if not strategy:
         return None
     numbers = strategy.get("rollingUpdate")
-    return strategy["type"] + (f" {numbers['maxSurge']}/{numbers['maxUnavailable']}" if numbers else "")
+    return str(strategy["type"]) + (f" {numbers['maxSurge']}/{numbers['maxUnavailable']}" if numbers else "")
 
 
 def _container(container: dict[str, Any], volumes: dict[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def merged(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
 
 def environment(objects: dict[str, Any], container: dict[str, Any]) -> dict[str, str]:
     """The environment of a container of the table, with the one that it is the same as."""
-    env = container.get("env", {})
+    env: dict[str, str] = container.get("env", {})
     if "same_as" not in env:
         return env
     kind, name, other = env["same_as"].split("/")
@@ -65,7 +65,7 @@ def environment(objects: dict[str, Any], container: dict[str, Any]) -> dict[str,
 def table(platform: str) -> dict[str, Any]:
     """The objects of a platform's table in full, with our deviations in place of what they replace."""
     data = read(platform)
-    objects = data["objects"]
+    objects: dict[str, Any] = data["objects"]
     if "differs_from" in data:
         objects = merged(read(data["differs_from"])["objects"], objects)
     for shape in objects.values():
@@ -155,10 +155,18 @@ def test_the_comparison_notices_what_is_wrong(platform: str, documents: list[dic
 
     container = ("spec", "template", "spec", "containers", 0)
     changes: list[tuple[tuple[Any, ...], Any]] = [
-        (("metadata", "labels", "heritage"), "other"), (("metadata", "annotations"), {}), (("metadata", "name"), "other"), (("spec", "replicas"), 2),
-        (("spec", "selector", "matchLabels"), {"app": "x"}), (("spec", "template", "spec", "serviceAccountName"), "default"),
-        ((*container, "image"), "x"), ((*container, "imagePullPolicy"), "Never"), ((*container, "env", 0, "value"), "x"), ((*container, "env", 0, "name"), "X"),
-        ((*container, "volumeMounts", 0, "mountPath"), "/x"), (("spec", "strategy", "rollingUpdate", "maxSurge"), 2),
+        (("metadata", "labels", "heritage"), "other"),
+        (("metadata", "annotations"), {}),
+        (("metadata", "name"), "other"),
+        (("spec", "replicas"), 2),
+        (("spec", "selector", "matchLabels"), {"app": "x"}),
+        (("spec", "template", "spec", "serviceAccountName"), "default"),
+        ((*container, "image"), "x"),
+        ((*container, "imagePullPolicy"), "Never"),
+        ((*container, "env", 0, "value"), "x"),
+        ((*container, "env", 0, "name"), "X"),
+        ((*container, "volumeMounts", 0, "mountPath"), "/x"),
+        (("spec", "strategy", "rollingUpdate", "maxSurge"), 2),
     ]
     for path, value in changes:
         assert broken(*path, value=value), path
@@ -231,10 +239,24 @@ def test_what_the_keys_turn_on_and_off(helm: Path, tmp_path: Path) -> None:
         return {name_of(document): reduced(document) for document in rendered(helm, chart, platform, *options)}
 
     hephy = names("hephy")
-    away = names("hephy", "global.storage=s3", "global.database_location=off-cluster", "global.registry_location=off-cluster", "global.grafana_location=off-cluster",
-                 "global.influxdb_location=off-cluster", "global.logger_redis_location=off-cluster")
-    gone = {"Deployment/deis-minio", "Deployment/deis-database", "Deployment/deis-registry", "DaemonSet/deis-registry-proxy", "Deployment/deis-monitor-grafana",
-            "Deployment/deis-monitor-influxdb", "Deployment/deis-logger-redis"}
+    away = names(
+        "hephy",
+        "global.storage=s3",
+        "global.database_location=off-cluster",
+        "global.registry_location=off-cluster",
+        "global.grafana_location=off-cluster",
+        "global.influxdb_location=off-cluster",
+        "global.logger_redis_location=off-cluster",
+    )
+    gone = {
+        "Deployment/deis-minio",
+        "Deployment/deis-database",
+        "Deployment/deis-registry",
+        "DaemonSet/deis-registry-proxy",
+        "Deployment/deis-monitor-grafana",
+        "Deployment/deis-monitor-influxdb",
+        "Deployment/deis-logger-redis",
+    }
     assert gone <= set(hephy)
     assert not gone & set(away)
     assert away["Secret/database-creds"]["keys"] == ["host", "name", "password", "port", "user"]
@@ -259,5 +281,7 @@ def test_what_the_keys_turn_on_and_off(helm: Path, tmp_path: Path) -> None:
 def test_deis_takes_every_kubernetes_from_1_10_on_for_an_old_one(helm: Path, tmp_path: Path, kubernetes: str, version: str) -> None:
     """So that nothing is rendered there: a server of that age does not have the version that the chart chooses, helm template has them all."""
     chart = charts.assemble("deis", tmp_path / "chart")
-    roles = [document for document in rendered(helm, chart, "deis", "--set", "global.use_rbac=true", "--kube-version", kubernetes) if "Role" in document["kind"]]
+    roles = [
+        document for document in rendered(helm, chart, "deis", "--set", "global.use_rbac=true", "--kube-version", kubernetes) if "Role" in document["kind"]
+    ]
     assert {document["apiVersion"] for document in roles} == {f"rbac.authorization.k8s.io/{version}"}

@@ -17,6 +17,7 @@ http {{
   client_max_body_size 0;
   server_names_hash_bucket_size 128;
   resolver {resolver} valid=5s ipv6=off;
+  resolver_timeout 5s;
   map $http_x_forwarded_proto $told_proto {{ default $http_x_forwarded_proto; '' $scheme; }}
   proxy_http_version 1.1;
   proxy_set_header Host $host;
@@ -35,6 +36,7 @@ http {{
 {servers}}}
 stream {{
   resolver {resolver} valid=5s ipv6=off;
+  resolver_timeout 5s;
 {streams}}}
 """
 

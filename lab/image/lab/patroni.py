@@ -21,8 +21,12 @@ def tell():
     if not leads:
         return
     folder = f"/api/v1/namespaces/{NAMESPACE}/endpoints"
-    ends = {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": SCOPE, "labels": {"app": SCOPE, "cluster-name": SCOPE}},
-            "subsets": [{"addresses": [{"ip": ADDRESS}], "ports": [{"port": 5432, "protocol": "TCP"}]}]}
+    ends = {
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": {"name": SCOPE, "labels": {"app": SCOPE, "cluster-name": SCOPE}},
+        "subsets": [{"addresses": [{"ip": ADDRESS}], "ports": [{"port": 5432, "protocol": "TCP"}]}],
+    }
     try:
         edge.ask(f"{folder}/{SCOPE}", "PATCH", {"subsets": ends["subsets"]}, "application/merge-patch+json")
     except urllib.error.HTTPError as error:

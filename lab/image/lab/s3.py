@@ -44,7 +44,7 @@ def signed(method, path, body, moment):
 
 def send(method, path, body=b""):
     """(status, body) of one request. Raises OSError when the store cannot be reached."""
-    headers = signed(method, path, body, datetime.datetime.now(datetime.timezone.utc))
+    headers = signed(method, path, body, datetime.datetime.now(datetime.UTC))
     request = urllib.request.Request(os.environ["S3_ENDPOINT"] + path, data=body or None, headers=headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:

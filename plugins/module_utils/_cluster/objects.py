@@ -13,7 +13,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._cluster.discovery 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.failures import KindNotServed, ListExpired
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS, Kind, kind_named, kind_of
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.patches import MERGE, STRATEGIC, json_merge_patch, refuse_masked, strategic_patch
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotFound
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Forbidden, Invalid, NotFound
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
 
 KindName = Union[str, Kind]
@@ -43,6 +43,12 @@ class Objects:
         try:
             return self.get(kind, name, namespace)
         except NotFound:
+            return None
+        except Forbidden:
+            # Who has no right to a kind is refused also when the server has no such kind; discovery is open to everybody.
+            known = kind_named(kind)
+            if known.builtin or served_kind(self.connection, known.group, known.kind) is not None:
+                raise
             return None
 
     def list(

@@ -103,7 +103,7 @@ def test_a_server_that_asks_for_too_much_patience() -> None:
     with ScriptedServer([Reply(429, b"", {"Retry-After": "60"})]) as server:
         start = time.monotonic()
         error = failing(server.connect())
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 3, "it waited, although the server asks for more time than there is"
     assert isinstance(error, errors.Unavailable)
     assert error.retry_after == 60
 
@@ -112,7 +112,7 @@ def test_repeating_ends() -> None:
     with ScriptedServer([BUSY]) as server:
         start = time.monotonic()
         error = failing(server.connect(retry_timeout=1))
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 10
         assert len(server.requests) > 2
     assert (error.status, type(error)) == (503, errors.Unavailable)
 
@@ -173,9 +173,8 @@ def test_a_name_that_nobody_knows() -> None:
 def test_a_server_that_is_not_trusted(certificates: Certificates, server_certificate: str, ca: str, text: str) -> None:
     with ScriptedServer([Reply()], certificates.server_context(server_certificate)) as server:
         connection = server.connect(ca_cert=certificates.crt(ca), retry_timeout=5)
-        start = time.monotonic()
         error = failing(connection)
-        assert time.monotonic() - start < 2, "what cannot get better must not be repeated"
+        assert connection.reads == 1, "what cannot get better must not be repeated"
         assert not server.requests
     assert isinstance(error, errors.Unavailable)
     assert text in error.message

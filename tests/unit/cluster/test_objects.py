@@ -166,6 +166,18 @@ def test_an_api_that_is_not_there_is_found_out_once() -> None:
     assert (connection.reads, connection.discoveries) == (1, 1)
 
 
+def test_without_rights_an_api_that_is_not_there_is_still_not_there() -> None:
+    def strict(request: Request) -> Reply:
+        return ABSENT_API if request.path == "/apis/gateway.networking.k8s.io" else status(403, "Forbidden", "cannot get resource")
+
+    with ScriptedServer(strict) as server:
+        objects = Objects(server.connect())
+        assert objects.find("GatewayClass", "g") is None
+        with pytest.raises(errors.Forbidden):
+            objects.find("Deployment", "web", "x")
+    assert (objects.connection.reads, objects.connection.discoveries) == (2, 1)
+
+
 def apply(*changes: Change, version: str = "7", replies: list[Reply] | None = None, ref: Ref = WEB) -> tuple[list[Request], Connection, Objects]:
     with ScriptedServer(replies or [Reply()]) as server:
         connection = server.connect()

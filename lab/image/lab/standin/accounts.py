@@ -95,7 +95,7 @@ class Accounts:
             )
         except psycopg2.errors.UniqueViolation as error:
             raise Taken(name) from error
-        return dict(zip(columns.split(", "), rows[0]))
+        return dict(zip(columns.split(", "), rows[0], strict=True))
 
     def create_administrator(self, name, password, email):
         """Adds an active superuser; False, and nothing changed, when the name is there already."""

@@ -88,7 +88,19 @@ class Deis(Service):
             superuser=not self.accounts.has_superuser(),
         )
         moments = {name: user[name].strftime("%Y-%m-%dT%H:%M:%SZ") for name in ("last_login", "date_joined")}
-        order = ("email", "username", "first_name", "last_name", "is_superuser", "is_staff", "groups", "user_permissions", "last_login", "date_joined", "is_active")
+        order = (
+            "email",
+            "username",
+            "first_name",
+            "last_name",
+            "is_superuser",
+            "is_staff",
+            "groups",
+            "user_permissions",
+            "last_login",
+            "date_joined",
+            "is_active",
+        )
         shown = {**user, "groups": [], "user_permissions": [], **moments}
         return web.in_json(201, {name: shown[name] for name in order})
 
@@ -149,5 +161,3 @@ class Mutate(Service):
             verdict = {"uid": review["request"]["uid"], "allowed": True}
             return web.in_json(200, {"apiVersion": review["apiVersion"], "kind": review["kind"], "response": verdict})
         return super().answer(request)
-
-

@@ -15,7 +15,7 @@ YEAR = 31449600
 
 
 class Passport(Service):
-    """Reads REGISTRATION_ENABLED and LDAP_ENDPOINT at the start: true is the word "true" in any case, and an LDAP server closes the page whatever the flag says."""
+    """Reads its environment at the start: REGISTRATION_ENABLED is on for the word true in any case, LDAP_ENDPOINT closes the page whatever the flag says."""
 
     headers = (("DRYCC_API_VERSION", "1.1"), ("DRYCC_PLATFORM_VERSION", "1.1.0"))
 
@@ -43,7 +43,8 @@ class Passport(Service):
             return web.page(200, "Drycc | Message")
         token = request.cookies.get("csrftoken") or secrets.token_hex(16)
         rows = "".join(
-            f'    <input id="{name}" name="{name}" type="{kind}" required><div class="error">{html.escape((errors or {}).get(name, ""))}</div>\n' for name, kind in FIELDS
+            f'    <input id="{name}" name="{name}" type="{kind}" required><div class="error">{html.escape((errors or {}).get(name, ""))}</div>\n'
+            for name, kind in FIELDS
         )
         text = (
             '<!doctype html>\n<html lang="en">\n<head>\n  <title>Registration</title>\n</head>\n<body>\n  <form method="post">\n'
