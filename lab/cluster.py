@@ -93,7 +93,7 @@ class Cluster:
         wanted = dict(_named(entry) for entry in platforms)
         requirements.check()
         network.check_kernel()
-        steps = Steps(report)
+        steps, known = Steps(report), False
         try:
             with locks.held(cleanup.lock(self.name), lambda: report(f"lab {self.name}: another process is at work on it, waiting")):
                 known = allocation.number_of(self.name) is not None

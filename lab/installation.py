@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import secrets
@@ -86,11 +87,15 @@ class Installation:
         """The RBAC objects that were made beside the release, where the chart makes none."""
         return self.folder / "rights.yaml"
 
+    @functools.cached_property
+    def address(self) -> str:
+        """The ClusterIP of the platform's edge, which this machine has a route to. Raises CommandFailed while there is none."""
+        service = gateway.NAME if self.is_drycc else "deis-router"
+        return self.cluster.kubectl("get", "service", service, "-n", self.namespace, "-o", "jsonpath={.spec.clusterIP}").strip()
+
     def ask(self, host: str, method: str, path: str, data: Mapping[str, str] | None = None) -> Answer:
         """One HTTP request through the platform's own edge, as from outside. Raises OSError while nothing answers there."""
-        service = "drycc-gateway-istio" if self.is_drycc else "deis-router"
-        address = self.cluster.kubectl("get", "service", service, "-n", self.namespace, "-o", "jsonpath={.spec.clusterIP}").strip()
-        connection = http.client.HTTPConnection(address, 80, timeout=10)
+        connection = http.client.HTTPConnection(self.address, 80, timeout=10)
         try:
             body = None if data is None else json.dumps(data)
             connection.request(method, path, body, {"Host": host, "Content-Type": "application/json"})
@@ -240,7 +245,7 @@ def wait_until_answering(cluster: Cluster, name: str, seconds: float = PATIENCE,
             return time.monotonic() - begun
         if time.monotonic() - begun > seconds:
             raise LabError(f"{name} did not answer within {seconds:.0f} s: {trouble}")
-        time.sleep(0.3)
+        time.sleep(0.5)
 
 
 def _trouble(place: Installation) -> str | None:

@@ -81,7 +81,7 @@ def _container(ports: list[tuple[int, str]]) -> dict[str, Any]:
         "name": "istio-proxy",
         "image": IMAGE,
         "env": [{"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}],
-        "ports": [{"name": "status-port", "containerPort": 15021}, *({"containerPort": port} for port, _ in ports)],
+        "ports": [{"name": "status-port", "containerPort": 15021}, *({"containerPort": port} for port, _protocol in ports)],
         "readinessProbe": {"httpGet": {"path": "/healthz/ready", "port": 15021}, "periodSeconds": 2},
     }
 

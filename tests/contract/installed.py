@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import secrets
-import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -83,13 +82,15 @@ class Installed:
         self.cluster.kubectl("apply", "-n", self.namespace, "-f", str(RIGHTS))
         made: list[dict[str, Any]] = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ACCOUNTS}}]
         for kind, metadata in (("ClusterRole", {}), ("Role", {"namespace": self.namespace})):
-            made.append({
-                "apiVersion": "rbac.authorization.k8s.io/v1",
-                "kind": f"{kind}Binding",
-                "metadata": {"name": f"{GROUP}-accounts", **metadata},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": GROUP},
-                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": f"system:serviceaccounts:{ACCOUNTS}"}],
-            })
+            made.append(
+                {
+                    "apiVersion": "rbac.authorization.k8s.io/v1",
+                    "kind": f"{kind}Binding",
+                    "metadata": {"name": f"{GROUP}-accounts", **metadata},
+                    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": GROUP},
+                    "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": f"system:serviceaccounts:{ACCOUNTS}"}],
+                }
+            )
         self.cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(made))
 
     def write_down(self) -> None:
@@ -110,13 +111,8 @@ class Installed:
         self.settle()
 
     def settle(self, seconds: float = 120) -> None:
-        """Wait until every workload is ready and no pod is left that is going."""
-        refs = [ref for ref in self.documents(WORKLOADS)]
-        wait_ready(self.objects, refs, Deadline(seconds))
-        end = time.monotonic() + seconds
-        while any(pod["metadata"].get("deletionTimestamp") for pod in self.objects.list(KINDS["Pod"], namespace=self.namespace)):
-            assert time.monotonic() < end, "a pod does not go"
-            time.sleep(0.2)
+        """Wait until every workload is ready."""
+        wait_ready(self.objects, list(self.documents(WORKLOADS)), Deadline(seconds))
 
 
 def _path(ref: Ref) -> str:
@@ -131,12 +127,16 @@ def _writable(document: Mapping[str, Any]) -> dict[str, Any]:
     return wanted
 
 
-def install(cluster: Cluster, name: str, report: Callable[[str], None], namespace: str | None = None, helm: str = "3") -> Installed:
-    """Install a platform, or take the one that is there, with planted secrets and granted rights."""
-    from lab import installation
+def install(cluster: Cluster, name: str, report: Callable[[str], None], helm: str | None = None) -> Installed:
+    """Install a platform, or take the one that is there, with planted secrets and granted rights; one that not this Helm installed is replaced."""
+    from lab import installation, paths
 
     _load_images(cluster, report)
-    place = installation.install(cluster, name, namespace, _planted_values(name), helm, report)
+    there = paths.read_json(installation.installation(cluster, name).folder / "installed.json") or {}
+    if helm and there.get("helm", helm) != helm:
+        installation.uninstall(cluster, name)
+        there = {}
+    place = installation.install(cluster, name, None, _planted_values(name), helm or there.get("helm", "3"), report)
     platform = Installed(cluster, place)
     platform.grant()
     _plant(platform)

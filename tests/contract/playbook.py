@@ -70,9 +70,7 @@ def run_tasks(folder: Path, tasks: Sequence[Task], *arguments: str, more: Mappin
     return run_playbook(folder, file, *arguments, more=more)
 
 
-def run_playbook(
-    folder: Path, playbook: Path | str, *arguments: str, variables: Mapping[str, Any] | None = None, more: Mapping[str, str] | None = None
-) -> Run:
+def run_playbook(folder: Path, playbook: Path | str, *arguments: str, variables: Mapping[str, Any] | None = None, more: Mapping[str, str] | None = None) -> Run:
     """Run a playbook, a file or one of an installed collection by name, with extra variables and with more in its environment."""
     process = start_playbook(folder, playbook, *arguments, variables=variables, more=more)
     return process.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +32,7 @@ def predicted(before: Documents, plan: Plan) -> dict[Ref, Mapping[str, Any]]:
 
 def _place(document: Any, path: Path, value: Any) -> None:
     here = document
-    for step, following in zip(path[:-1], path[1:], strict=True):
+    for step, following in itertools.pairwise(path):
         if isinstance(step, Item):
             found = _entry(here, step)
             if found is None:

@@ -131,6 +131,4 @@ class Teller:
         log = AuditLog(self._platform.cluster.audit_log)
         run = run_tasks(self._folder, tasks, "-vvvv", *arguments).ok()
         self.story.runs.append(run)
-        return {
-            (module, path): Outcome(run.result(f"{module} {path}"), tuple(log.requests(self._users[module, path][0]))) for module, path, _options in wanted
-        }
+        return {(module, path): Outcome(run.result(f"{module} {path}"), tuple(log.requests(self._users[module, path][0]))) for module, path, _options in wanted}

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import is_ready
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import PLATFORMS
 from tests.contract.installed import Installed, install
 from tests.integration.attempts import REGISTRATION, ROUTER, attempt, failure, finding, succeeded
+from tests.integration.disturbances import in_pods, patch, pods, present, setting, until
 
 if TYPE_CHECKING:
     from lab.cluster import Cluster
 
-CONTROLLER, DATABASE, DOOR_ROUTER = "deis-controller", "deis-database", "deis-router"
+CONTROLLER, DATABASE, EDGE = "deis-controller", "deis-database", "deis-router"
 
 
 @pytest.fixture(scope="module")
@@ -36,44 +34,11 @@ def hephy(installed: Installed) -> Iterator[Installed]:
     installed.restore()
 
 
-def patch(platform: Installed, name: str, body: Mapping[str, Any]) -> None:
-    path = KINDS["Deployment"].path(platform.namespace, name)
-    platform.objects.connection.request("PATCH", path, body=body, content_type="application/strategic-merge-patch+json")
-
-
-def in_pods(container: Mapping[str, Any]) -> dict[str, Any]:
-    """A patch of one container of the pods."""
-    return {"spec": {"template": {"spec": {"containers": [dict(container)]}}}}
-
-
-def pods(platform: Installed, name: str) -> list[Mapping[str, Any]]:
-    found = platform.objects.list(KINDS["Pod"], namespace=platform.namespace, labels=f"app={name}")
-    return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what} does not come to be"
-        time.sleep(0.3)
-
-
 def sql(platform: Installed, statement: str) -> None:
     """One statement in the platform's own database."""
     (pod,) = pods(platform, DATABASE)
     command = PLATFORMS[platform.name].registration.accounts.command
     platform.cluster.kubectl("exec", "-i", "-n", platform.namespace, pod["metadata"]["name"], "-c", DATABASE, "--", *command, stdin=f"{statement};\n")
-
-
-@contextmanager
-def present(platform: Installed, document: Mapping[str, Any]) -> Iterator[None]:
-    """An object of the platform's namespace that exists until the block ends."""
-    text = yaml.safe_dump({**document, "metadata": {"namespace": platform.namespace, **document["metadata"]}})
-    platform.cluster.kubectl("apply", "-f", "-", stdin=text)
-    try:
-        yield
-    finally:
-        platform.cluster.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=text)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +86,7 @@ def test_database_away(hephy: Installed) -> None:
         assert succeeded(closed)["changed"] is False
         assert finding(closed)["status"] == "unknown", "the configuration is right, but nobody answers"
         # Opening and closing again: now it has to be known whether an administrator exists.
-        patch(hephy, CONTROLLER, in_pods({"name": CONTROLLER, "env": [{"name": "REGISTRATION_MODE", "value": "enabled"}]}))
+        patch(hephy, CONTROLLER, setting(CONTROLLER, "REGISTRATION_MODE", "enabled"))
         result = attempt(hephy, REGISTRATION, wait_timeout=5)
         assert "no pod of deis-database is ready" in failure(result, "Refused")
         assert result["changed"] is False
@@ -137,7 +102,7 @@ def test_database_outside_the_cluster(hephy: Installed) -> None:
 
 
 def test_door_that_answers_500(hephy: Installed) -> None:
-    patch(hephy, CONTROLLER, in_pods({"name": CONTROLLER, "env": [{"name": "REGISTRATION_MODE", "value": "nonsense"}]}))
+    patch(hephy, CONTROLLER, setting(CONTROLLER, "REGISTRATION_MODE", "nonsense"))
     hephy.settle()
     looked = succeeded(attempt(hephy, REGISTRATION, check=True))
     assert looked["proof"]["verdict"] == "unknown"
@@ -152,7 +117,7 @@ def test_configured_closed_but_open(hephy: Installed) -> None:
     """The setting is written, but the rollout is on hold: the pods still let everybody in."""
     kubectl = hephy.cluster.kubectl
     kubectl("rollout", "pause", f"deployment/{CONTROLLER}", "-n", hephy.namespace)
-    patch(hephy, CONTROLLER, in_pods({"name": CONTROLLER, "env": [{"name": "REGISTRATION_MODE", "value": "admin_only"}]}))
+    patch(hephy, CONTROLLER, setting(CONTROLLER, "REGISTRATION_MODE", "admin_only"))
     looked = succeeded(attempt(hephy, REGISTRATION, check=True))
     assert looked["changed"] is False
     assert looked["proof"]["verdict"] == "fail"
@@ -166,7 +131,7 @@ def test_configured_closed_but_open(hephy: Installed) -> None:
 
 def with_host_ports(platform: Installed) -> None:
     ports = [{"containerPort": 8080, "hostPort": 18080}, {"containerPort": 6443, "hostPort": 18443}]
-    patch(platform, DOOR_ROUTER, in_pods({"name": DOOR_ROUTER, "ports": ports}))
+    patch(platform, EDGE, in_pods(name=EDGE, ports=ports))
     platform.settle()
 
 
@@ -180,7 +145,7 @@ def test_host_ports(hephy: Installed) -> None:
     done = succeeded(attempt(hephy, ROUTER, replicas=2))
     assert done["proof"]["verdict"] == "pass"
     # Every node carries one: the next rollout must be able to end, too.
-    patch(hephy, DOOR_ROUTER, {"spec": {"template": {"metadata": {"annotations": {"example.test/rolled": "out"}}}}})
+    patch(hephy, EDGE, {"spec": {"template": {"metadata": {"annotations": {"example.test/rolled": "out"}}}}})
     hephy.settle()
     assert succeeded(attempt(hephy, ROUTER, replicas=2))["changed"] is False
 
@@ -193,7 +158,7 @@ def test_hard_spread(hephy: Installed) -> None:
     assert finding(told)["status"] == "fail"
     done = succeeded(attempt(hephy, ROUTER, replicas=2, spread="hard"))
     assert done["proof"]["checks"][-1]["observed"] == "2 (node1, node2)"
-    patch(hephy, DOOR_ROUTER, {"spec": {"template": {"metadata": {"annotations": {"example.test/rolled": "out"}}}}})
+    patch(hephy, EDGE, {"spec": {"template": {"metadata": {"annotations": {"example.test/rolled": "out"}}}}})
     hephy.settle()
     assert succeeded(attempt(hephy, ROUTER, replicas=2, spread="hard"))["changed"] is False
 
@@ -215,7 +180,7 @@ def test_a_node_that_is_away(hephy: Installed) -> None:
 
 
 def autoscaler(lowest: int, highest: int) -> dict[str, Any]:
-    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": DOOR_ROUTER}
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": EDGE}
     metric = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
     spec = {"scaleTargetRef": target, "minReplicas": lowest, "maxReplicas": highest, "metrics": [metric]}
     return {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "by-load"}, "spec": spec}
@@ -226,7 +191,7 @@ def test_autoscaler_that_owns_the_count(hephy: Installed) -> None:
         done = succeeded(attempt(hephy, ROUTER))
         fields = {(change["object"], change["field"]) for change in done["plan"]}
         assert (f"HorizontalPodAutoscaler {hephy.namespace}/by-load", "spec.minReplicas") in fields
-        assert (f"Deployment {hephy.namespace}/{DOOR_ROUTER}", "spec.replicas") not in fields
+        assert (f"Deployment {hephy.namespace}/{EDGE}", "spec.replicas") not in fields
         assert done["proof"]["verdict"] == "pass"
         assert succeeded(attempt(hephy, ROUTER))["changed"] is False
 
@@ -239,7 +204,7 @@ def test_autoscaler_that_allows_too_few(hephy: Installed) -> None:
 
 
 def budget(name: str, **bounds: Any) -> dict[str, Any]:
-    spec = {"selector": {"matchLabels": {"app": DOOR_ROUTER}}, **bounds}
+    spec = {"selector": {"matchLabels": {"app": EDGE}}, **bounds}
     return {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": name}, "spec": spec}
 
 
@@ -256,7 +221,7 @@ def test_somebody_elses_budget(hephy: Installed) -> None:
 
 
 def test_a_budget_of_the_same_name_for_other_pods(hephy: Installed) -> None:
-    other = {**budget(DOOR_ROUTER, minAvailable=1), "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "other"}}}}
+    other = {**budget(EDGE, minAvailable=1), "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "other"}}}}
     with present(hephy, other):
         result = attempt(hephy, ROUTER)
         assert "is somebody else's and does not select the routers" in failure(result, "Refused")

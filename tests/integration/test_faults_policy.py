@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure
 from tests.contract.installed import PLANTED, Installed, install
 from tests.integration.attempts import REGISTRATION, ROUTER, attempt, failure, succeeded
+from tests.integration.disturbances import in_pods, patch, present, refused, setting, until
 
 if TYPE_CHECKING:
     from lab.cluster import Cluster
@@ -35,32 +32,8 @@ def hephy(installed: Installed) -> Iterator[Installed]:
     installed.restore()
 
 
-@contextmanager
-def present(platform: Installed, *documents: Mapping[str, Any]) -> Iterator[None]:
-    """Objects that exist until the block ends."""
-    text = yaml.safe_dump_all(documents)
-    platform.cluster.kubectl("apply", "-f", "-", stdin=text)
-    try:
-        yield
-    finally:
-        platform.cluster.kubectl("delete", "-f", "-", stdin=text)
-
-
-def patch(platform: Installed, name: str, body: Mapping[str, Any], dry: bool = False) -> None:
-    query = {"dryRun": "All"} if dry else None
-    path = KINDS["Deployment"].path(platform.namespace, name)
-    platform.objects.connection.request("PATCH", path, query, body=body, content_type="application/strategic-merge-patch+json")
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what} does not come to be"
-        time.sleep(0.2)
-
-
-def quota(platform: Installed, hard: Mapping[str, str]) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full-up", "namespace": platform.namespace}, "spec": {"hard": dict(hard)}}
+def quota(hard: Mapping[str, str]) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full-up"}, "spec": {"hard": dict(hard)}}
 
 
 def quota_counts(platform: Installed) -> bool:
@@ -68,7 +41,7 @@ def quota_counts(platform: Installed) -> bool:
 
 
 def test_quota_on_what_is_created(hephy: Installed) -> None:
-    with present(hephy, quota(hephy, {"count/poddisruptionbudgets.policy": "0"})):
+    with present(hephy, quota({"count/poddisruptionbudgets.policy": "0"})):
         until(lambda: quota_counts(hephy), "the count of the quota")
         result = attempt(hephy, ROUTER)
         message = failure(result, "Refused")
@@ -83,7 +56,7 @@ def test_quota_on_what_is_created(hephy: Installed) -> None:
 
 def test_quota_on_pods_stops_a_rollout(hephy: Installed) -> None:
     pods = sum(1 for _pod in hephy.objects.list("Pod", namespace=hephy.namespace))
-    with present(hephy, quota(hephy, {"pods": str(pods)})):
+    with present(hephy, quota({"pods": str(pods)})):
         until(lambda: quota_counts(hephy), "the count of the quota")
         begun = time.monotonic()
         result = attempt(hephy, REGISTRATION)
@@ -106,9 +79,7 @@ def policy(platform: Installed) -> list[dict[str, Any]]:
             "metadata": {"name": "stays-open.example.test"},
             "spec": {
                 "failurePolicy": "Fail",
-                "matchConstraints": {
-                    "resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments"]}]
-                },
+                "matchConstraints": {"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments"]}]},
                 "validations": [{"expression": f"!{closed}", "messageExpression": "'it has ' + object.metadata.annotations['example.test/api-token']"}],
             },
         },
@@ -125,16 +96,8 @@ def policy(platform: Installed) -> list[dict[str, Any]]:
     ]
 
 
-def refused(call: Callable[[], object]) -> bool:
-    try:
-        call()
-    except Failure:
-        return True
-    return False
-
-
 def test_admission_policy(hephy: Installed) -> None:
-    closing = {"spec": {"template": {"spec": {"containers": [{"name": CONTROLLER, "env": [{"name": "REGISTRATION_MODE", "value": "admin_only"}]}]}}}}
+    closing = setting(CONTROLLER, "REGISTRATION_MODE", "admin_only")
     with present(hephy, *policy(hephy)):
         until(lambda: refused(lambda: patch(hephy, CONTROLLER, closing, dry=True)), "the policy")
         result = attempt(hephy, REGISTRATION)
@@ -176,16 +139,14 @@ def test_webhook_that_does_not_answer(hephy: Installed) -> None:
 
 def test_image_that_is_not_to_be_had(hephy: Installed) -> None:
     """Somebody put a container with such an image beside the controller: the rollout that our change begins cannot end."""
-    beside = {"name": "beside", "image": "lab.local/no-such-image:1", "imagePullPolicy": "IfNotPresent"}
-    patch(hephy, CONTROLLER, {"spec": {"template": {"spec": {"containers": [beside]}}}})
+    patch(hephy, CONTROLLER, in_pods(name="beside", image="lab.local/no-such-image:1", imagePullPolicy="IfNotPresent"))
     begun = time.monotonic()
     result = attempt(hephy, REGISTRATION)
     message = failure(result, "RolloutFailed")
     assert "lab.local/no-such-image:1" in message or "Image" in message
     assert time.monotonic() - begun < 120, "it fails when it has failed, not when the time is over"
     assert result["changed"] is True
-    gone = {"spec": {"template": {"spec": {"containers": [{"name": "beside", "$patch": "delete"}]}}}}
-    patch(hephy, CONTROLLER, gone)
+    patch(hephy, CONTROLLER, in_pods(**{"name": "beside", "$patch": "delete"}))
     finished = succeeded(attempt(hephy, REGISTRATION))
     assert finished["changed"] is False
     assert finished["proof"]["verdict"] == "pass"

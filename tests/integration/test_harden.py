@@ -227,7 +227,6 @@ def test_verdicts_come_true_in_a_real_upgrade(playbooks: Playbooks, lab_cluster:
 
     if helm == "4":
         # Only a release that Helm 4 made is applied on the server's side.
-        installation.uninstall(lab_cluster, "hephy")
         playbooks.platform = hephy(lab_cluster, report, helm)
     platform = playbooks.platform
     overlay = tmp_path / "overlay.yml"

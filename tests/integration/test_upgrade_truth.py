@@ -19,7 +19,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._cluster.merge impo
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.release import Release, find_release
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.upgrade import UNKNOWN, Verdict, durable_values, verdict, verdicts_for_fields
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Failure
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Path, Plan, Ref, look, path_text
 from lab.cluster import Cluster
 from tests.integration import helm2
@@ -93,10 +93,15 @@ def release_of(probe: ProbeRelease) -> Release:
 
 def try_change(probe: ProbeRelease, release: Release, about: str, ref: Ref, path: Path, value: Any) -> Trial:
     """Judge a change, make it, and judge what then stands there."""
-    before = probe.read(ref)
-    found = look(before, path)
-    said_first = verdict(Change(ref, path, found, value, ""), before, release)
-    written = probe.write(placed(before, path, value))
+    while True:
+        before = probe.read(ref)
+        said_first = verdict(Change(ref, path, look(before, path), value, ""), before, release)
+        try:
+            written = probe.write(placed(before, path, value))
+            break
+        except Conflict:
+            # A controller wrote the object's status meanwhile.
+            continue
     now = look(written, path)
     said_again = verdicts_for_fields([(ref, path, now)], {ref: written}, {ref: release})[0]
     return Trial(about, ref, path, value, now, said_first, said_again)

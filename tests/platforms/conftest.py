@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,9 +14,11 @@ from tests.platforms.sandbox import Sandbox, free_port
 
 
 @pytest.fixture(scope="session")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
-    """The base image as a folder."""
-    return Sandbox.unpack(tmp_path_factory.mktemp("image"))
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """The base image as a folder, 300 MB of it."""
+    folder = tmp_path_factory.mktemp("image")
+    yield Sandbox.unpack(folder)
+    shutil.rmtree(folder)
 
 
 @dataclass
@@ -32,6 +35,8 @@ class Database:
         """Runs the server; twice in a row it finds its data again."""
         command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "postgres", "-D", "/var/lib/postgresql/lab", "-p", str(self.port)]
         with self.sandbox.running(*command, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", port=self.port):
+            # the port is open before the server lets anybody in
+            self.sandbox.run("sh", "-c", "until pg_isready -q -h 127.0.0.1 -p $PORT; do sleep 0.05; done", env={"PORT": str(self.port)})
             yield
 
     def ask(self, statement: str) -> list[list[str]]:

@@ -43,7 +43,24 @@ class Sandbox:
 
     def _command(self, command: tuple[str, ...], own_network: bool = False) -> list[str]:
         network, prepare = (["--net"], "ip link set lo up && ") if own_network else ([], "")
-        return ["unshare", "--mount", "--pid", "--fork", "--kill-child", *network, "sh", "-c", prepare + ENTER, "sh", str(self.folder), *command]
+        # should the test run be killed, the program ends with it
+        return [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            *network,
+            "sh",
+            "-c",
+            prepare + ENTER,
+            "sh",
+            str(self.folder),
+            *command,
+        ]
 
     def run(self, *command: str, env: Mapping[str, str] | None = None, stdin: str = "", own_network: bool = False) -> str:
         """The output of a program that is run to its end, if told with a network of its own where every port is free. Raises AssertionError."""

@@ -1,60 +1,64 @@
 """Answers the probes of a component whose software is not to be had, and nothing else.
 
 Arguments: PORT/PATH answers that path with 200, PORT/PATH=STATUS with that status, PORT takes a connection and keeps it; PORT~TEXT greets with that line.
-Other paths of a port that has one answer 404. Without arguments the process only waits.
+Other paths of a port that has one answer 404. Without arguments the process only waits. It imports little: a lab runs dozens of it.
 """
 
-from __future__ import annotations
-
-import asyncio
-import re
+import os
 import signal
+import socket
 import sys
+import threading
 
 
 def parsed(arguments):
     """{port: ({path: status}, greeting)} of the arguments. Raises ValueError."""
     ports = {}
     for argument in arguments:
-        found = re.fullmatch(r"(\d+)(?:(/[^=]*)(?:=(\d{3}))?|~(.+))?", argument)
-        if not found:
-            raise ValueError(f"not PORT, PORT/PATH, PORT/PATH=STATUS or PORT~TEXT: {argument}")
-        port, path, status, greeting = found.groups()
-        paths, _ = ports.get(int(port), ({}, None))
-        if path:
-            paths[path] = int(status or 200)
+        what, _, greeting = argument.partition("~")
+        port, slash, path = what.partition("/")
+        path, _, status = path.partition("=")
+        paths, _ = ports.get(int(port), ({}, ""))
+        if slash:
+            paths["/" + path] = int(status or 200)
         ports[int(port)] = (paths, greeting)
     return ports
 
 
-async def converse(reader, writer, paths, greeting):
-    """One connection."""
-    try:
-        if greeting:
-            writer.write(greeting.encode() + b"\r\n")
-            await writer.drain()
-        while paths:
-            head = await reader.readuntil(b"\r\n\r\n")
-            path = head.split(b" ", 2)[1].decode("latin-1").split("?")[0]
-            status = paths.get(path, 404)
-            body = b"" if status == 204 else (b"ok\n" if status < 400 else b"not found\n")
-            writer.write(b"HTTP/1.1 %d Lab\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
-            await writer.drain()
-        await reader.read()
-    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, IndexError):
-        # the client went, or never spoke HTTP
-        return
-    finally:
-        writer.close()
+def converse(connection, paths, greeting):
+    """One connection, until the client ends it or says what is no HTTP."""
+    with connection:
+        try:
+            if greeting:
+                connection.sendall(greeting.encode() + b"\r\n")
+            heard = b""
+            while chunk := connection.recv(4096):
+                heard += chunk
+                while paths and b"\r\n\r\n" in heard:
+                    head, _, heard = heard.partition(b"\r\n\r\n")
+                    connection.sendall(answer(head.split(b" ", 2)[1].decode("latin-1").partition("?")[0], paths))
+        except (OSError, IndexError):
+            return
 
 
-async def main(arguments):
-    for port, (paths, greeting) in parsed(arguments).items():
-        await asyncio.start_server(lambda r, w, p=paths, g=greeting: converse(r, w, p, g), None, port)
-    done = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, done.set)
-    await done.wait()
+def answer(path, paths):
+    """The HTTP answer for a path."""
+    status = paths.get(path, 404)
+    body = b"" if status == 204 else (b"ok\n" if status < 400 else b"not found\n")
+    return b"HTTP/1.1 %d Lab\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
 
 
-asyncio.run(main(sys.argv[1:]))
+def listen(port, paths, greeting):
+    """Takes connections at a port for ever."""
+    with socket.create_server(("", port), backlog=128) as server:
+        while True:
+            connection, _ = server.accept()
+            threading.Thread(target=converse, args=(connection, paths, greeting), daemon=True).start()
+
+
+# the first process of a container gets no default for this signal
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+for number, (known, greets) in parsed(sys.argv[1:]).items():
+    threading.Thread(target=listen, args=(number, known, greets), daemon=True).start()
+while True:
+    signal.pause()

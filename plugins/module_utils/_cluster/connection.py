@@ -8,9 +8,11 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import math
 import os
 import ssl
 import tempfile
+import time
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
@@ -21,7 +23,15 @@ from ansible_collections.paas.hardening.plugins.module_utils._cluster.credential
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.failures import ListExpired, NotSent, answer_failure, network_failure
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import Kind, Target, target_of
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.tls import Identity, client_context, validity
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Failure, Invalid, MissingDependency, Unauthorized, Unavailable
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import (
+    Conflict,
+    Failure,
+    Forbidden,
+    Invalid,
+    MissingDependency,
+    Unauthorized,
+    Unavailable,
+)
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline, repeat
 
 # At the top, so that Ansible pays for it once in the process that forks the workers. Nothing here opens a socket, a file or a thread.
@@ -45,6 +55,18 @@ USER_AGENT = f"paas.hardening/{VERSION}"
 # Creating one of these asks a question and stores nothing.
 _DISCOVERY = ("/api", "/openapi", "/version", "/.well-known")
 _QUESTIONS = ("/apis/authorization.k8s.io/", "/apis/authentication.k8s.io/")
+
+
+# A server that has just started answers before it has read who may do what: a refusal in the first seconds is no refusal yet.
+_STARTING = 5.0
+
+
+class _Starting(NotSent):
+    """A refusal by a server that was away a moment ago."""
+
+    def __init__(self, refusal: Failure) -> None:
+        super().__init__(refusal.message, refusal.hint, refusal.status)
+        self.refusal = refusal
 
 
 class Answer(NamedTuple):
@@ -77,12 +99,13 @@ class Connection:
         self._identity = identity
         self._extra_headers = _impersonation(params)
         self._pool = self._new_pool()
+        self._away = -math.inf  # when the server was last seen to be away, on the monotonic clock
 
     def _new_pool(self) -> Any:
         options: Dict[str, Any] = {"maxsize": 2, "retries": False}
         if self.host.startswith("https"):
             options["ssl_context"] = self.context
-            if urllib3.__version__.startswith("1."):
+            if str(vars(urllib3).get("__version__")).startswith("1."):
                 # It compares the names itself, and cannot hand an address to a context that does.
                 options["ssl_context"] = client_context(self._identity, bool(self._configuration.verify_ssl), match_name=False)
             if self.server_name:
@@ -165,7 +188,15 @@ class Connection:
                 self.reads += 1
             else:
                 self.writes += 1
-            return self._send(method, url, target, payload, content_type, timeout, accept)
+            try:
+                return self._send(method, url, target, payload, content_type, timeout, accept)
+            except Unavailable:
+                self._away = time.monotonic()
+                raise
+            except (Forbidden, Unauthorized) as error:
+                if time.monotonic() - self._away < _STARTING:
+                    raise _Starting(error) from None
+                raise
 
         def again(error: Unavailable) -> bool:
             if isinstance(error, NotSent):
@@ -174,6 +205,8 @@ class Connection:
 
         try:
             return repeat(attempt, Deadline(self.retry_seconds), should_repeat=again)
+        except _Starting as error:
+            raise error.refusal from None
         except Unavailable as error:
             if not safe and not isinstance(error, NotSent):
                 error.hint = f"It is not known whether the write arrived; run again. {error.hint}".strip()
@@ -188,7 +221,12 @@ class Connection:
 
     def broken(self, error: BaseException, target: Target, seconds: float, connecting: bool) -> Failure:
         """Return the error for a fault of the network."""
-        return network_failure(error, self.where, target, seconds, connecting)
+        failure = network_failure(error, self.where, target, seconds, connecting)
+        trouble = self._certificate_trouble()
+        if trouble and not isinstance(failure, NotSent):
+            # The server's alert about the certificate is easily lost: often only the cut connection is seen.
+            return Unauthorized(f"{self.where} does not accept our client certificate.", trouble, target.subject)
+        return failure
 
     def _send(
         self, method: str, url: str, target: Target, payload: Optional[bytes], content_type: str, timeout: Tuple[float, float], accept: Optional[str]
@@ -202,7 +240,8 @@ class Connection:
             headers.add("Content-Type", content_type)
         wait = urllib3.Timeout(connect=timeout[0], read=timeout[1])
         try:
-            response = self._pool.request(method, url, body=payload, headers=headers, timeout=wait, retries=False, redirect=False)
+            # Not its request(): that one joins several groups to impersonate into one in urllib3 1.26.
+            response = self._pool.urlopen(method, url, body=payload, headers=headers, timeout=wait, retries=False, redirect=False)
         except urllib3.exceptions.HTTPError as error:
             connecting = isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.ProxyError))
             raise self.broken(error, target, timeout[0] if connecting else timeout[1], connecting) from None
@@ -215,15 +254,20 @@ class Connection:
         except ValueError:
             raise Unavailable(f"{self.where} cut its answer to {target} short.", "Look at the log of the API server.", target.subject) from None
 
+    def _certificate_trouble(self) -> str:
+        """Say what the dates of our client certificate explain; empty when they explain nothing."""
+        dates = validity(self._identity.certificate) if self._identity.certificate else None
+        now = datetime.now(timezone.utc)
+        if dates and now > dates[1]:
+            return f"The client certificate expired on {dates[1]:%Y-%m-%d %H:%M} UTC: renew it."
+        if dates and now < dates[0]:
+            return f"The client certificate is not valid before {dates[0]:%Y-%m-%d %H:%M} UTC: compare the clocks."
+        return ""
+
     def _unauthorized_hint(self) -> str:
-        if self.credential.startswith("client certificate") and self._identity.certificate:
-            dates = validity(self._identity.certificate)
-            now = datetime.now(timezone.utc)
-            if dates and now > dates[1]:
-                return f"The client certificate expired on {dates[1]:%Y-%m-%d %H:%M} UTC: renew it."
-            if dates and now < dates[0]:
-                return f"The client certificate is not valid before {dates[0]:%Y-%m-%d %H:%M} UTC: compare the clocks."
-            return "The certificate has not expired: its CA is not one that this server accepts for clients. Is it the right cluster?"
+        if self.credential.startswith("client certificate"):
+            other = "The certificate has not expired: its CA is not one that this server accepts for clients. Is it the right cluster?"
+            return self._certificate_trouble() or other
         if self.credential.startswith("no credentials"):
             return "Give a kubeconfig, api_key, or client_cert and client_key."
         if self.credential.startswith("user name"):

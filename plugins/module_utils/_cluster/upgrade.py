@@ -314,15 +314,16 @@ def _applied(document: Any, path: Path, value: Any) -> Any:
     if isinstance(step, str):
         result = dict(document) if isinstance(document, Mapping) else {}
         inner = _applied(result.get(step, ABSENT), rest, value) if rest else value
-        if inner is ABSENT:
-            result.pop(step, None)
-        else:
+        if inner is not ABSENT:
             result[step] = inner
-        return result
+            return result
+        # The server does not keep a map out of which the last key was taken.
+        emptied = result.pop(step, None) is not None and not result
+        return ABSENT if emptied else result
     entries = list(document) if isinstance(document, list) else []
     at = next((number for number, entry in enumerate(entries) if isinstance(entry, Mapping) and entry.get(step.key) == step.value), len(entries))
     old = entries[at] if at < len(entries) else {step.key: step.value}
     inner = _applied(old, rest, value) if rest else value
     if inner is ABSENT:
-        return entries[:at] + entries[at + 1 :]
+        return entries[:at] + entries[at + 1 :] or ABSENT
     return [*entries[:at], inner, *entries[at + 1 :]]

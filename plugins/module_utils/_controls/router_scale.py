@@ -60,13 +60,15 @@ class RouterScaleControl:
 
     def wanted(self, platform: Platform, params: Mapping[str, Any], observed: Observed) -> List[Wanted]:
         replicas = wanted_replicas(params, observed)
-        return [
+        fields = [
             *_count(platform, params, observed, replicas),
             *_strategy(params, observed, replicas),
             *_spread(params, observed),
             *_budget(params, observed),
-            *_respread(params, observed, replicas),
         ]
+        # A rollout places every pod anew by itself; what it leaves together is looked at after it.
+        rolls_out = any(entry.path[:2] == ("spec", "template") and not entry.holds for entry in fields)
+        return fields if rolls_out else [*fields, *_respread(params, observed, replicas)]
 
     def against(self, params: Mapping[str, Any]) -> str:
         return f"Only {params['replicas']} router is asked for." if params["replicas"] is not None and params["replicas"] < LEAST else ""

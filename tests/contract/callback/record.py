@@ -29,6 +29,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def _write(self, status: str, result: Any) -> None:
         # The same view of the result that the JSON output of a play shows, with everything that Ansible would leave out of it.
         shown = json.loads(self._dump_results(result._result, keep_invocation=True))
+        if status == "failed":
+            shown["failed"] = True
         if "diff" in result._result:
             shown["diff"] = result._result["diff"]
         kept = {key: str(result._result[key]) for key in ("exception", "warnings") if result._result.get(key)}

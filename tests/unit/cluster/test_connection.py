@@ -36,11 +36,13 @@ def failing(connection: Connection, method: str = "GET", body: Any = None, timeo
 def test_who_we_are() -> None:
     assert yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"] == VERSION
     with ScriptedServer([Reply()]) as server:
-        server.connect(impersonate_user="eve", impersonate_groups=["a", "b"]).request("GET", "/version")
-        headers = server.requests[0].headers
-    assert headers["user-agent"] == [f"paas.hardening/{VERSION}"]
-    assert headers["authorization"] == ["Bearer a-token"]
-    assert (headers["impersonate-user"], headers["impersonate-group"]) == (["eve"], ["a", "b"])
+        for method in ("GET", "POST"):
+            server.connect(impersonate_user="eve", impersonate_groups=["a", "b"]).request(method, "/version", body=None if method == "GET" else {})
+        seen = [request.headers for request in server.requests]
+    for headers in seen:
+        assert headers["user-agent"] == [f"paas.hardening/{VERSION}"]
+        assert headers["authorization"] == ["Bearer a-token"]
+        assert (headers["impersonate-user"], headers["impersonate-group"]) == (["eve"], ["a", "b"])
 
 
 def test_writes_name_the_field_manager_and_everything_is_counted() -> None:
@@ -150,7 +152,7 @@ def test_nobody_listens() -> None:
 
 def test_a_port_that_takes_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=1) as deaf:
-        full = [socket.create_connection(deaf.getsockname()) for _ in range(2)]
+        full = [socket.create_connection(deaf.getsockname()) for _attempt in range(2)]
         error = failing(connect({"host": f"http://127.0.0.1:{deaf.getsockname()[1]}", "api_key": "k", "retry_timeout": 0}), timeout=(0.3, 0.3))
         for client in full:
             client.close()
@@ -222,6 +224,7 @@ def test_a_server_that_refuses_an_expired_certificate_by_tls(certificates: Certi
         error = failing(server.connect(**pair, retry_timeout=0))
     assert isinstance(error, errors.Unauthorized)
     assert "client certificate" in error.message
+    assert error.hint.startswith("The client certificate expired on ")
 
 
 def hostile(_request: Request) -> Reply:
