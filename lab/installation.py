@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lab.cluster import Cluster
 
 #: seconds that an installation may take on a busy machine
-PATIENCE = 300.0
+PATIENCE = 480.0
 _BINARIES = {"3": "helm", "4": "helm4"}
 _RBAC_KINDS = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 

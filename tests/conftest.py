@@ -21,6 +21,8 @@ def interrupt(_signal: int, _frame: FrameType | None) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # pytest tears its fixtures down after a KeyboardInterrupt, but dies of SIGTERM.
     signal.signal(signal.SIGTERM, interrupt)
+    # Whoever starts a job in the background lets it ignore Ctrl-C, and its children with it: the tests of Ctrl-C need it heard.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith(FOREIGN)]:
         del os.environ[name]
     os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(config.rootpath / ".cache")

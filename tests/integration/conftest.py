@@ -5,22 +5,19 @@ It is named "test" (or PAAS_LAB_NAME) and taken down when the run ends, unless i
 
 from __future__ import annotations
 
-import itertools
 import os
-import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import Connection, connect
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
 from tests import labs
+from tests.integration import workloads
 
 if TYPE_CHECKING:
     from lab.cluster import Cluster
-
-_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -53,13 +50,5 @@ def objects(connection: Connection) -> Objects:
 @pytest.fixture
 def namespace(objects: Objects) -> Iterator[str]:
     """A namespace of the test's own, in which pods can be made; deleted afterwards."""
-    connection = objects.connection
-    name = f"test-{os.getpid()}-{next(_numbers)}"
-    body: dict[str, Any] = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-    connection.request("POST", "/api/v1/namespaces", body=body)
-    end = time.monotonic() + 30
-    while objects.find("ServiceAccount", "default", name) is None:
-        assert time.monotonic() < end, "the controller-manager makes no service accounts"
-        time.sleep(0.1)
-    yield name
-    connection.request("DELETE", f"/api/v1/namespaces/{name}")
+    with workloads.namespace(objects) as name:
+        yield name

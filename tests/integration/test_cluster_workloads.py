@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import connect
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import Connection, connect
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.readiness import wait_ready
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.streams import execute, http_through
@@ -202,26 +202,35 @@ server.serve_forever()
 """
 
 
-@pytest.fixture
-def pod(objects: Objects, namespace: str, tmp_path: Path) -> str:
-    """A pod with a plain server on 8000 and a TLS server on 8443."""
+@dataclass
+class Served:
+    """A pod with a plain server on 8000 (container main) and a TLS server on 8443 (container second)."""
+
+    objects: Objects
+    namespace: str
+    pod: str
+
+
+@pytest.fixture(scope="module")
+def served(connection: Connection, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    objects, folder = Objects(connection), tmp_path_factory.mktemp("pair")
     options = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=pod"]
-    files = ["-keyout", str(tmp_path / "tls.key"), "-out", str(tmp_path / "tls.crt")]
+    files = ["-keyout", str(folder / "tls.key"), "-out", str(folder / "tls.crt")]
     subprocess.run(["openssl", "req", *options, *files], check=True, capture_output=True)
-    pair = {name: (tmp_path / name).read_text() for name in ("tls.crt", "tls.key")}
-    workloads.create(objects, workloads.plain("v1", "Secret", namespace, "pair", stringData=pair))
-    probe = {"tcpSocket": {"port": 8000}, "periodSeconds": 1}
-    main = container(["python3", "-c", SERVER, "8000"], readinessProbe=probe)
+    pair = {name: (folder / name).read_text() for name in ("tls.crt", "tls.key")}
+    main = container(["python3", "-c", SERVER, "8000"], readinessProbe={"tcpSocket": {"port": 8000}, "periodSeconds": 1})
     second = container(["python3", "-c", SERVER, "8443", "/pair"], volumeMounts=[{"name": "pair", "mountPath": "/pair"}])
     second = {**second, "name": "second", "readinessProbe": {"tcpSocket": {"port": 8443}, "periodSeconds": 1}}
-    document = workload("Deployment", namespace, "web", main, volumes=[{"name": "pair", "secret": {"secretName": "pair"}}])
-    document["spec"]["template"]["spec"]["containers"].append(second)
-    waited(objects, start(objects, document))
-    return str(next(objects.list("Pod", namespace, labels="app=web"))["metadata"]["name"])
+    with workloads.namespace(objects) as namespace:
+        workloads.create(objects, workloads.plain("v1", "Secret", namespace, "pair", stringData=pair))
+        document = workload("Deployment", namespace, "web", main, volumes=[{"name": "pair", "secret": {"secretName": "pair"}}])
+        document["spec"]["template"]["spec"]["containers"].append(second)
+        waited(objects, start(objects, document))
+        yield Served(objects, namespace, str(next(objects.list("Pod", namespace, labels="app=web"))["metadata"]["name"]))
 
 
-def test_commands(lab_cluster: Cluster, objects: Objects, namespace: str, pod: str) -> None:
-    connection = objects.connection
+def test_commands(lab_cluster: Cluster, served: Served) -> None:
+    connection, namespace, pod = served.objects.connection, served.namespace, served.pod
 
     def run(*command: str, **options: Any) -> Any:
         return execute(connection, namespace, pod, command, **{"container": "main", **options})
@@ -253,14 +262,15 @@ def test_commands(lab_cluster: Cluster, objects: Objects, namespace: str, pod: s
         (lambda connection, space, _pod: http_through(connection, space, "no-such", 80), errors.NotFound, "no-such does not exist"),
     ],
 )
-def test_what_goes_wrong_in_a_pod_is_told(objects: Objects, namespace: str, pod: str, call: Callable[..., Any], kind: type, text: str) -> None:
+def test_what_goes_wrong_in_a_pod_is_told(served: Served, call: Callable[..., Any], kind: type, text: str) -> None:
     with pytest.raises(errors.Failure) as caught:
-        call(objects.connection, namespace, pod)
+        call(served.objects.connection, served.namespace, served.pod)
     assert type(caught.value) is kind
     assert text in caught.value.message
 
 
-def test_http_through_the_api_server(objects: Objects, namespace: str, pod: str) -> None:
+def test_http_through_the_api_server(served: Served) -> None:
+    objects, namespace, pod = served.objects, served.namespace, served.pod
     for port, tls in ((8000, False), (8443, True)):
         answer = http_through(objects.connection, namespace, pod, port, tls=tls, server_name="web.example" if tls else None)
         assert (answer.status, answer.text) == (200, "hello")
@@ -271,8 +281,8 @@ def test_http_through_the_api_server(objects: Objects, namespace: str, pod: str)
         assert (posted.status, dict(posted.headers)["x-host"], posted.text) == (201, "web.example", body + "x" * 200_000)
 
 
-def test_streams_carry_the_identity_and_take_the_proxy(lab_cluster: Cluster, objects: Objects, namespace: str, pod: str) -> None:
-    kubeconfig = str(lab_cluster.kubeconfig)
+def test_streams_carry_the_identity_and_take_the_proxy(lab_cluster: Cluster, served: Served) -> None:
+    kubeconfig, namespace, pod = str(lab_cluster.kubeconfig), served.namespace, served.pod
     eve = connect({"kubeconfig": kubeconfig, "impersonate_user": "eve"})
     for call in (lambda: execute(eve, namespace, pod, ["id"], "main"), lambda: http_through(eve, namespace, pod, 8000)):
         with pytest.raises(errors.Forbidden) as caught:
@@ -289,14 +299,15 @@ def test_streams_carry_the_identity_and_take_the_proxy(lab_cluster: Cluster, obj
 
 
 @pytest.mark.parametrize("verbs", [["get"], ["create"], ["create", "get"]])
-def test_the_rights_that_the_hint_names_are_enough(lab_cluster: Cluster, objects: Objects, namespace: str, pod: str, verbs: list[str]) -> None:
+def test_the_rights_that_the_hint_names_are_enough(lab_cluster: Cluster, served: Served, verbs: list[str]) -> None:
+    objects, namespace, pod = served.objects, served.namespace, served.pod
     rules = [{"apiGroups": [""], "resources": ["pods/exec"], "verbs": verbs}]
     user = f"user-{'-'.join(verbs)}"
     subject = {"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}
-    role = {"kind": "Role", "name": "run", "apiGroup": "rbac.authorization.k8s.io"}
+    role = {"kind": "Role", "name": user, "apiGroup": "rbac.authorization.k8s.io"}
     api = "rbac.authorization.k8s.io/v1"
-    workloads.create(objects, workloads.plain(api, "Role", namespace, "run", rules=rules))
-    workloads.create(objects, workloads.plain(api, "RoleBinding", namespace, "run", roleRef=role, subjects=[subject]))
+    workloads.create(objects, workloads.plain(api, "Role", namespace, user, rules=rules))
+    workloads.create(objects, workloads.plain(api, "RoleBinding", namespace, user, roleRef=role, subjects=[subject]))
     connection = connect({"kubeconfig": str(lab_cluster.issue_client(user))})
     end = time.monotonic() + (10 if len(verbs) == 2 else 2)
     while True:

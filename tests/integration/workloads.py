@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
@@ -11,6 +14,22 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.plan import A
 
 IMAGE = "lab.local/base:1"
 SLEEP = ["sleep", "1000"]
+_numbers = itertools.count(1)
+
+
+@contextlib.contextmanager
+def namespace(objects: Objects) -> Iterator[str]:
+    """Make a namespace in which pods can be made, and delete it afterwards."""
+    name = f"test-{os.getpid()}-{next(_numbers)}"
+    create(objects, plain("v1", "Namespace", "", name))
+    end = time.monotonic() + 30
+    while objects.find("ServiceAccount", "default", name) is None:
+        assert time.monotonic() < end, "the controller-manager makes no service accounts"
+        time.sleep(0.1)
+    try:
+        yield name
+    finally:
+        objects.connection.request("DELETE", f"/api/v1/namespaces/{name}")
 
 
 def container(command: list[str], image: str = IMAGE, **fields: Any) -> dict[str, Any]:

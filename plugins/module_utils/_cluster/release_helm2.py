@@ -15,7 +15,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.errors import
 # Charts nest sub-charts two or three deep; a message that goes on is not a chart.
 _DEEPEST = 32
 # No chart has as many; a message of empty fields would fill the memory.
-_MOST_FIELDS = 1_000_000
+_MOST_FIELDS = 100_000
 
 _EVENTS = {
     1: "pre-install", 2: "post-install", 3: "pre-delete", 4: "post-delete", 5: "pre-upgrade", 6: "post-upgrade",
