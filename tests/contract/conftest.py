@@ -38,18 +38,29 @@ def lab_cluster(report: Callable[[str], None]) -> Iterator[Cluster]:
 @pytest.fixture(scope="session", params=wanted_platforms())
 def platform(request: pytest.FixtureRequest, lab_cluster: Cluster, report: Callable[[str], None]) -> Iterator[Installed]:
     """One platform that runs in the lab, as it was installed."""
-    from lab import installation
-
     begun = time.monotonic()
+    for other in wanted_platforms():
+        if other != request.param:
+            remove(lab_cluster, other)
     installed = install(lab_cluster, request.param, report)
     report(f"{request.param} is installed after {time.monotonic() - begun:.0f} s")
     yield installed
     if request.param != wanted_platforms()[-1]:
         begun = time.monotonic()
-        # Nobody waits for its pods to end by themselves.
-        lab_cluster.kubectl("delete", "pods", "--all", "-n", installed.namespace, "--grace-period=0", "--force", "--wait=false")
-        installation.uninstall(lab_cluster, request.param)
+        remove(lab_cluster, request.param)
         report(f"{request.param} is gone after {time.monotonic() - begun:.0f} s")
+
+
+def remove(cluster: Cluster, name: str) -> None:
+    """Uninstall a platform if it is there."""
+    from lab import installation, processes
+
+    place = installation.installation(cluster, name)
+    if (place.folder / "installed.json").exists():
+        processes.run([cluster.binary("helm"), "uninstall", place.release, "-n", place.namespace, "--ignore-not-found"], env=cluster.environment())
+        # Nobody waits for its pods to end by themselves.
+        cluster.kubectl("delete", "pods", "--all", "-n", place.namespace, "--grace-period=0", "--force", "--wait=false")
+        installation.uninstall(cluster, name)
 
 
 @pytest.fixture(scope="session")

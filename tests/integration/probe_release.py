@@ -58,12 +58,13 @@ class ProbeRelease:
         return dict(json.loads(subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60, env=environment).stdout))
 
     def read(self, ref: Ref) -> dict[str, Any]:
-        return self.connection.request("GET", self._path(ref)).data
+        return dict(self.connection.request("GET", self._path(ref)).data)
 
     def write(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """Replace the object, as the collection's field manager; only what differs changes hands."""
         metadata = document["metadata"]
-        return self.connection.request("PUT", self._path(self.ref(document["apiVersion"], document["kind"], metadata["name"])), body=document).data
+        path = self._path(self.ref(document["apiVersion"], document["kind"], metadata["name"]))
+        return dict(self.connection.request("PUT", path, body=document).data)
 
     def delete(self, ref: Ref) -> None:
         self.connection.request("DELETE", self._path(ref))

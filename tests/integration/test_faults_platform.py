@@ -30,6 +30,7 @@ def installed(lab_cluster: Cluster, report: Callable[[str], None]) -> Installed:
 @pytest.fixture
 def hephy(installed: Installed) -> Iterator[Installed]:
     """Hephy as it was installed; it is so again afterwards."""
+    installed.settle()
     yield installed
     installed.restore()
 
@@ -68,13 +69,14 @@ def test_no_administrator(hephy: Installed, taken: str, given: str, words: str) 
 def database_away(platform: Installed) -> Iterator[None]:
     """The database runs on, but is not ready: nobody is led to it, as when its node hangs."""
     (pod,) = pods(platform, DATABASE)
-    inside = ("exec", "-n", platform.namespace, pod["metadata"]["name"], "-c", DATABASE, "--")
-    platform.cluster.kubectl(*inside, "chmod", "a-x", "/usr/local/bin/is_running")
+    inside = ("exec", "-n", platform.namespace, pod["metadata"]["name"], "-c", DATABASE, "--", "sh", "-c")
+    # The command of its readiness probe says no.
+    platform.cluster.kubectl(*inside, "cd /usr/local/bin && cp -p is_running is_running.kept && printf '#!/bin/sh\nexit 1\n' > is_running")
     try:
         until(lambda: not any(map(is_ready, pods(platform, DATABASE))), "a database that is not ready")
         yield
     finally:
-        platform.cluster.kubectl(*inside, "chmod", "a+x", "/usr/local/bin/is_running")
+        platform.cluster.kubectl(*inside, "cd /usr/local/bin && mv is_running.kept is_running")
         platform.settle()
 
 

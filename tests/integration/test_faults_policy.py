@@ -28,6 +28,7 @@ def installed(lab_cluster: Cluster, report: Callable[[str], None]) -> Installed:
 @pytest.fixture
 def hephy(installed: Installed) -> Iterator[Installed]:
     """Hephy as it was installed; it is so again afterwards."""
+    installed.settle()
     yield installed
     installed.restore()
 

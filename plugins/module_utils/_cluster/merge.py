@@ -113,15 +113,20 @@ def _amount(value: Any) -> Optional[Decimal]:
         return None
 
 
-def _covers(stated: Any, live: Any, quantity: bool) -> bool:
-    """Tell whether a live atomic value is the stated one, leaving aside what the server fills in."""
+def of_quantities(place: Sequence[Any]) -> bool:
+    """Tell whether amounts stand at a place or a path, which may be written in several ways: 1 and 1000m, 1Gi and 1024Mi."""
+    return any(step in _QUANTITIES for step in place[-2:])
+
+
+def covers(stated: Any, live: Any, quantity: bool = False) -> bool:
+    """Tell whether a live value is the stated one, leaving aside what the server fills in."""
     if isinstance(stated, Mapping) and isinstance(live, Mapping):
         extra = live.keys() - stated.keys()
         return all(live[key] == _FILLED_IN.get(key, ABSENT) for key in extra) and all(
-            key in live and _covers(value, live[key], quantity or key in _QUANTITIES) for key, value in stated.items()
+            key in live and covers(value, live[key], quantity or key in _QUANTITIES) for key, value in stated.items()
         )
     if isinstance(stated, list) and isinstance(live, list):
-        return len(stated) == len(live) and all(_covers(mine, theirs, quantity) for mine, theirs in zip(stated, live))
+        return len(stated) == len(live) and all(covers(mine, theirs, quantity) for mine, theirs in zip(stated, live))
     return same(stated, live, quantity)
 
 
@@ -165,7 +170,6 @@ class Merge:
                 yield from self._along(mine[named[0]], theirs.get(named[0], ABSENT), steps[1:], (*here, named[0]))
 
     def _write(self, stated: Any, live: Any, here: Place) -> Iterator[Difference]:
-        quantity = any(name in _QUANTITIES for name in here[-2:])
         if stated is None:
             # A null is a deletion to a merge; server-side apply takes it for nothing stated.
             if not self._apply and live is not ABSENT and live is not None:
@@ -188,7 +192,7 @@ class Merge:
             mine, theirs = _by_identity(stated, keys), _by_identity(live, keys)
             for identity, entry in mine.items():
                 yield from self._write(entry, theirs.get(identity, ABSENT), (*here, identity))
-        elif not _covers(stated, live, quantity):
+        elif not covers(stated, live, of_quantities(here)):
             yield Difference(here, "differs")
 
     def one_value(self, stated: Any, live: Any, here: Place) -> bool:

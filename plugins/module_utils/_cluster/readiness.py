@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.failures import NotSent, policy_in
@@ -222,6 +222,18 @@ def selector_of(workload: Mapping[str, Any]) -> str:
     return ",".join(parts)
 
 
+def newest_replica_set(objects: Objects, workload: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
+    """Read the metadata of the ReplicaSet of a Deployment's newest revision; None when there is none yet."""
+    metadata = workload["metadata"]
+    revision = (metadata.get("annotations") or {}).get(_REVISION)
+    for replica_set in objects.list_metadata("ReplicaSet", metadata.get("namespace") or "", labels=selector_of(workload)):
+        about = replica_set["metadata"]
+        owned = any(owner.get("uid") == metadata.get("uid") for owner in about.get("ownerReferences") or [])
+        if owned and (about.get("annotations") or {}).get(_REVISION) == revision:
+            return replica_set
+    return None
+
+
 def newest_pods(objects: Objects, workload: Mapping[str, Any]) -> List[Dict[str, Any]]:
     """Read the pods of a workload's newest revision; the old revision's may crash as they like."""
     metadata = workload["metadata"]
@@ -229,15 +241,10 @@ def newest_pods(objects: Objects, workload: Mapping[str, Any]) -> List[Dict[str,
     if not selector or not namespace:
         return []
     if kind == "Deployment":
-        revision = (metadata.get("annotations") or {}).get(_REVISION)
-        for replica_set in objects.list_metadata("ReplicaSet", namespace, labels=selector):
-            about = replica_set["metadata"]
-            owned = any(owner.get("uid") == metadata.get("uid") for owner in about.get("ownerReferences") or [])
-            if owned and (about.get("annotations") or {}).get(_REVISION) == revision:
-                selector += f",pod-template-hash={(about.get('labels') or {}).get('pod-template-hash', '')}"
-                break
-        else:
+        replica_set = newest_replica_set(objects, workload)
+        if replica_set is None:
             return []
+        selector += f",pod-template-hash={(replica_set['metadata'].get('labels') or {}).get('pod-template-hash', '')}"
     elif kind == "StatefulSet" and _status(workload).get("updateRevision"):
         selector += f",controller-revision-hash={_status(workload)['updateRevision']}"
     elif kind == "DaemonSet":
@@ -343,9 +350,26 @@ def _probed(workload: Mapping[str, Any]) -> bool:
     return all(container.get("readinessProbe") for container in (template.get("spec") or {}).get("containers") or []) or workload.get("kind") == "Job"
 
 
+def _creates_again(objects: Objects, workload: Mapping[str, Any], started: datetime) -> bool:
+    """Whether a Deployment whose pods could not be created may yet succeed: it says so until it has tried again, and what was in the way may be gone.
+
+    Only an event tells of a try. It is dated to the second, and one of the second in which we began may be older than our look.
+    """
+    if not _is(_conditions(workload).get("ReplicaFailure"), "True"):
+        return False
+    try:
+        replica_set = newest_replica_set(objects, workload)
+    except Forbidden:
+        return True
+    events = recent_events(objects, [replica_set] if replica_set else [], started.replace(microsecond=0) + timedelta(seconds=1))
+    return not any(reason.startswith("FailedCreate") for reason in events)
+
+
 def _verdict(objects: Objects, ref: Ref, workload: Mapping[str, Any], started: datetime) -> Readiness:
     verdict = readiness_of(workload)
     pods: List[Dict[str, Any]] = []
+    if verdict.state == FAILED and _creates_again(objects, workload, started):
+        return Readiness(PROGRESSING, f"{verdict.reason} (when it was last tried)")
     if verdict.state == PROGRESSING and not _unseen(workload):
         try:
             pods = newest_pods(objects, workload)

@@ -10,7 +10,7 @@ import binascii
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.merge import Ambiguous, Difference, Merge, built_in, owners, same
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.merge import Ambiguous, Difference, Merge, built_in, covers, of_quantities, owners, same
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.release import RELEASE_NAME, RELEASE_NAMESPACE, Release
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.values import keys_of, overlay, value_at
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure
@@ -170,7 +170,7 @@ def _of_field(change: Change, live: Mapping[str, Any], stated: Mapping[str, Any]
     there = look(stated, path) if path else stated
     if there is not ABSENT and release.unpredictable(ref, _words(path)):
         return _verdict(UNKNOWN, "The chart makes this field with random values, dates or look-ups, so each upgrade may state another value.", release)
-    agreed = there is not ABSENT and after is not ABSENT and same(there, after)
+    agreed = there is not ABSENT and after is not ABSENT and covers(there, after, of_quantities(path))
     if release.method == "helm2":
         return _agreed(release) if agreed else _verdict(KEPT, _HELM2, release)
     apply = release.method == "ssa"

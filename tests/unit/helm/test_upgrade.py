@@ -14,7 +14,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._cluster.release im
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.upgrade import Verdict, durable_values, verdict, verdicts_for_fields
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Item, Path, Ref, look
 from ansible_collections.paas.hardening.plugins.module_utils._core.redact import Masked
-from tests.integration.live_changes import CHANGES, DEPLOYMENT, SECRET_DATA, SECRET_TEXT, SERVICE, SETTINGS, WEB, WIDGET, env
+from tests.integration.live_changes import CHANGES, DEPLOYMENT, POD, SECRET_DATA, SECRET_TEXT, SERVICE, SETTINGS, WALL, WEB, WIDGET, env
 from tests.unit.helm import helm2_writer, recorded
 from tests.unit.helm.test_release import minimal, packed
 
@@ -302,3 +302,29 @@ def test_entry_named_by_another_field() -> None:
     by_name = judge(SSA, DEPLOYMENT, (*WEB, "ports", Item("name", "http"), "containerPort"), 8080)
     assert by_name.outcome == "unchanged"
     assert judge("helm3", DEPLOYMENT, (*WEB, "ports", Item("name", "http"), "hostPort"), 80).outcome == "kept"
+
+
+def test_what_the_server_fills_in_or_leaves_out() -> None:
+    """The live object spells the chart's own values differently; that is no difference."""
+    for name in ("helm3", SSA):
+        wall = recorded.live(name, *WALL[:2], "probe-wall-0")["spec"]["ingress"]
+        assert wall == [{"ports": [{"port": 80, "protocol": "TCP"}]}]
+        assert judge(name, WALL, ("spec", "ingress"), wall).durable
+        assert judge(name, DEPLOYMENT, env("EMPTY"), {"name": "EMPTY"}).durable
+        limits = (*WEB, "resources", "limits", "cpu")
+        assert look(recorded.live(name, *DEPLOYMENT[:2], "probe-web-0"), limits) == "1"
+        assert judge(name, DEPLOYMENT, limits, "1").outcome == "unchanged"
+
+
+def test_signature_of_helm() -> None:
+    """Helm puts it on every object and keeps it out of the manifest."""
+    label = ("metadata", "labels", "app.kubernetes.io/managed-by")
+    expected = {"helm2": "kept", "helm3": "reverted", SSA: "conflict"}
+    assert {name: judge(name, DEPLOYMENT, label, "somebody").outcome for name in expected} == expected
+    assert {name: judge(name, WIDGET, label, "somebody").outcome for name in expected} == expected
+
+
+def test_last_key_of_an_atomic_map() -> None:
+    """The map goes with its last key, and then nobody holds it."""
+    assert judge(SSA, DEPLOYMENT, (*POD, "nodeSelector", "probe.example.org/nowhere"), ABSENT).outcome == "reverted"
+    assert judge(SSA, DEPLOYMENT, (*POD, "nodeSelector", "probe.example.org/nowhere"), "false").outcome == "conflict"

@@ -1,6 +1,9 @@
 {{/* What release 1.8 does in its own way. */}}
 
-{{/* How others in the namespace are called: (list . "drycc-storage"). Components without a default of their own for the domain render a broken name when it is not set. */}}
+{{/*
+How others in the namespace are called: (list . "drycc-storage"). Components without a default of their own for the domain render a broken name when it is
+not set.
+*/}}
 {{- define "variant.host" -}}
 {{- $at := index . 0 -}}
 {{- printf "%s.%s.svc.%s" (index . 1) $at.Release.Namespace $at.Values.global.clusterDomain -}}
@@ -17,7 +20,9 @@
 {{- define "variant.builder_key" }}
 - DRYCC_BUILDER_KEY: {secret: [builder-key-auth, builder-key]}
 {{- end }}
-{{- define "variant.builder_wait" -}}["-u", "$(DRYCC_STORAGE_ENDPOINT)", "-a", "$(DRYCC_CONTROLLER_API_SERVICE_HOST):$(DRYCC_CONTROLLER_API_SERVICE_PORT)"]{{- end }}
+{{- define "variant.builder_wait" -}}
+["-u", "$(DRYCC_STORAGE_ENDPOINT)", "-a", "$(DRYCC_CONTROLLER_API_SERVICE_HOST):$(DRYCC_CONTROLLER_API_SERVICE_PORT)"]
+{{- end }}
 {{- define "variant.builder_mounts" -}}
 - [/var/run/secrets/api/auth, secret, builder-key-auth, ro]
 - [/var/run/secrets/drycc/builder/ssh, secret, builder-ssh-private-keys, ro]

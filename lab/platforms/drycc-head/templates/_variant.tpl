@@ -22,7 +22,8 @@
 {{- end }}
 
 {{- define "variant.vmagent_wait" -}}
-{{- include "drycc.wait" (dict "values" (index . 0).Values "name" "drycc-victoriametrics-vmagent-init" "args" (list "-u" (printf "http://drycc-controller-api,http://%s" (index . 1)))) }}
+{{- include "drycc.wait" (dict "values" (index . 0).Values "name" "drycc-victoriametrics-vmagent-init"
+    "args" (list "-u" (printf "http://drycc-controller-api,http://%s" (index . 1)))) }}
 {{- end }}
 
 {{- define "variant.database_storage" -}}

@@ -49,7 +49,10 @@ env:
   {{- end }}
 {{- end }}
 
-{{/* A workload up to and without its containers. `select` is the selector, `version` whether it carries the version annotation, `rolling` whether the chart states a strategy. */}}
+{{/*
+A workload up to and without its containers. `select` is the selector, `version` whether it carries the version annotation, `rolling` whether the chart
+states a strategy.
+*/}}
 {{- define "drycc.workload" -}}
 {{- $kind := .kind | default "Deployment" -}}
 {{- $pod := merge (dict) .select -}}
@@ -282,7 +285,10 @@ subjects:
 {{- end }}
 {{- end }}
 
-{{/* A NetworkPolicy for incoming traffic: (dict "name" n "select" labels "from" (list of apps in the platform's namespace)); no "from" means the whole namespace. */}}
+{{/*
+A NetworkPolicy for incoming traffic: (dict "at" . "name" n "select" labels "from" (list of apps in the platform's namespace)); an empty list means the
+whole namespace.
+*/}}
 {{- define "drycc.ingress_policy" -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy

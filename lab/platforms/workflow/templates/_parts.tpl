@@ -19,7 +19,10 @@ resources:
 {{- end }}
 {{- end }}
 
-{{/* A workload up to and without its containers: (dict "values" .Values "name" "deis-builder" "kind" "Deployment" "account" "deis-builder" "strategy" "Recreate") */}}
+{{/*
+A workload up to and without its containers:
+(dict "values" .Values "name" "deis-builder" "kind" "Deployment" "account" "deis-builder" "strategy" "Recreate")
+*/}}
 {{- define "workflow.workload" -}}
 {{- $daemon := eq (.kind | default "Deployment") "DaemonSet" -}}
 {{- $own := .labels | default dict -}}

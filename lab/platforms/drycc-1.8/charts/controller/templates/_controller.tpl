@@ -38,7 +38,8 @@
 - DRYCC_DATABASE_REPLICA_URL: postgres://$(DRYCC_PG_USER):$(DRYCC_PG_PASSWORD)@{{ include "variant.host" (list . "drycc-database-replica") }}:5432/controller
 {{- end }}
 - WORKFLOW_NAMESPACE: {field: metadata.namespace}
-- DRYCC_PROMETHEUS_URL: {{ $v.prometheusUrl | default (printf "http://%s:8481/select/0/prometheus" (include "variant.host" (list . "drycc-victoriametrics-vmselect"))) | quote }}
+- DRYCC_PROMETHEUS_URL: {{ $v.prometheusUrl | default (printf "http://%s:8481/select/0/prometheus" (include "variant.host" (list .
+    "drycc-victoriametrics-vmselect"))) | quote }}
 - DRYCC_PASSPORT_URL: {{ $v.passportUrl | default (printf "%s://drycc-passport.%s" (include "drycc.scheme" .) .Values.global.platformDomain) | quote }}
 - DRYCC_PASSPORT_KEY: {secret: [passport-creds, drycc-passport-controller-key]}
 - DRYCC_PASSPORT_SECRET: {secret: [passport-creds, drycc-passport-controller-secret]}

@@ -10,7 +10,8 @@
 - GF_DATABASE_PASSWORD: {secret: [database-creds, password]}
 - GF_DATABASE_URL: postgres://$(GF_DATABASE_USER):$(GF_DATABASE_PASSWORD)@{{ include "variant.host" (list . "drycc-database") }}:5432/grafana
 {{- end }}
-- PROMETHEUS_URL: {{ $v.prometheusUrl | default (printf "http://%s:8481/select/0/prometheus" (include "variant.host" (list . "drycc-victoriametrics-vmselect"))) | quote }}
+- PROMETHEUS_URL: {{ $v.prometheusUrl | default (printf "http://%s:8481/select/0/prometheus" (include "variant.host" (list .
+    "drycc-victoriametrics-vmselect"))) | quote }}
 - BIND_PORT: "3000"
 - DEFAULT_USER: {{ $v.environment.DEFAULT_USER | default (randAlphaNum 32) }}
 - DEFAULT_USER_PASSWORD: {{ $v.environment.DEFAULT_USER_PASSWORD | default (randAlphaNum 32) }}

@@ -79,7 +79,8 @@ spec:
 {{- if not (index $data "tls.crt") }}
 {{- $ca := genCA "drycc-controller-mutate" 3650 }}
 {{- $cert := genSignedCert $host nil (list $host) 3650 $ca }}
-{{- $data = dict "ca.crt" (b64enc $ca.Cert) "ca.key" (b64enc $ca.Key) "key" (randAlphaNum 32 | b64enc) "tls.crt" (b64enc $cert.Cert) "tls.key" (b64enc $cert.Key) }}
+{{- $data = dict "ca.crt" (b64enc $ca.Cert) "ca.key" (b64enc $ca.Key) "key" (randAlphaNum 32 | b64enc) "tls.crt" (b64enc $cert.Cert)
+    "tls.key" (b64enc $cert.Key) }}
 {{- end }}
 ---
 {{ include "drycc.secret" (dict "name" "controller-mutate-cert" "annotations" (dict "component.drycc.cc/version" .Values.imageTag) "data" $data) }}
@@ -145,5 +146,6 @@ webhooks:
     "apps|replicasets|get,list,watch,delete"
     "|persistentvolumes|get,list,watch,create,delete,patch,update"
     "|persistentvolumeclaims|get,list,watch,create,delete,patch,update" }}
-{{- include "drycc.rights" (dict "at" (index . 0) "name" "drycc-controller" "labels" (dict "app" "drycc-controller") "cluster" (concat $first (index . 1) $second (index . 2) (list "batch|jobs|create"))) }}
+{{- include "drycc.rights" (dict "at" (index . 0) "name" "drycc-controller" "labels" (dict "app" "drycc-controller")
+    "cluster" (concat $first (index . 1) $second (index . 2) (list "batch|jobs|create"))) }}
 {{- end }}

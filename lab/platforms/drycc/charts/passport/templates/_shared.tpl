@@ -1,5 +1,7 @@
 {{/* What both shapes of passport have in common. */}}
 
+{{- define "passport.replica" -}}{{ include "variant.host" (list . "drycc-database-replica") }}{{- end }}
+
 {{- define "passport.env" -}}
 {{- $v := .Values -}}
 - VERSION: "1"
@@ -23,7 +25,7 @@
 - DRYCC_DATABASE_USER: {secret: [database-creds, user]}
 - DRYCC_DATABASE_PASSWORD: {secret: [database-creds, password]}
 - DRYCC_DATABASE_URL: postgres://$(DRYCC_DATABASE_USER):$(DRYCC_DATABASE_PASSWORD)@{{ include "variant.host" (list . "drycc-database") }}:5432/passport
-- DRYCC_DATABASE_REPLICA_URL: postgres://$(DRYCC_DATABASE_USER):$(DRYCC_DATABASE_PASSWORD)@{{ include "variant.host" (list . "drycc-database-replica") }}:5432/passport
+- DRYCC_DATABASE_REPLICA_URL: postgres://$(DRYCC_DATABASE_USER):$(DRYCC_DATABASE_PASSWORD)@{{ include "passport.replica" . }}:5432/passport
 {{- end }}
 {{- range $name, $value := $v.environment }}
 - {{ $name }}: {{ $value | toString | quote }}
@@ -55,7 +57,8 @@ spec:
     spec:
       restartPolicy: OnFailure
       initContainers:
-        {{- include "drycc.wait" (dict "values" .at.Values "name" "drycc-passport-init" "env" .env "args" (list "-u" "$(DRYCC_DATABASE_URL),$(DRYCC_DATABASE_REPLICA_URL)")) | nindent 8 }}
+        {{- include "drycc.wait" (dict "values" .at.Values "name" "drycc-passport-init" "env" .env
+            "args" (list "-u" "$(DRYCC_DATABASE_URL),$(DRYCC_DATABASE_REPLICA_URL)")) | nindent 8 }}
       containers:
         - name: drycc-passport-job-upgrade
           {{- include "drycc.image" (list .at.Values "passport") | nindent 10 }}
@@ -63,7 +66,9 @@ spec:
             - /usr/bin/env
             - bash
             - -ec
-            - "python -u /workspace/manage.py migrate --noinput\nif [ \"${ADMIN_USERNAME}\" ] && [ \"${ADMIN_PASSWORD}\" ]; then python -u /workspace/manage.py createadminuser --noinput; fi"
+            - |
+              python -u /workspace/manage.py migrate --noinput
+              if [ "${ADMIN_USERNAME}" ] && [ "${ADMIN_PASSWORD}" ]; then python -u /workspace/manage.py createadminuser --noinput; fi
           {{- include "drycc.env" .env | nindent 10 }}
           {{- include "drycc.mounts" .mounts | nindent 10 }}
       {{- include "drycc.volumes" .mounts | nindent 6 }}
