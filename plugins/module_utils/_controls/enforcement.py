@@ -49,10 +49,15 @@ class Enforcement:
         self._refusal: Optional[Refused] = None
 
     def observe(self) -> Any:
-        return self._control.observe(self._site, self._params)
+        """Look at what the control needs to know; None when a precondition of looking does not hold and that is only to be reported."""
+        try:
+            return self._control.observe(self._site, self._params)
+        except Refused as refusal:
+            self._keep(refusal)
+            return None
 
     def plan(self, observed: Any) -> Plan:
-        return plan_of(self._wanted(observed))
+        return Plan() if observed is None else plan_of(self._wanted(observed))
 
     def apply(self, plan: Plan) -> None:
         self._site.objects.apply_plan(plan)
@@ -74,7 +79,7 @@ class Enforcement:
         return deadline.passed if deadline.paused else 0.0
 
     def _wait_ready(self, observed: Any, deadline: Deadline, fresh: bool) -> None:
-        documents = self._control.workloads(observed)
+        documents = self._control.workloads(observed) if observed is not None else ()
         wait_ready(self._site.objects, [ref_of(document) for document in documents], deadline, observed=documents if fresh else ())
 
     def conclude(self, first: Any, last: Any, plan: Plan, enforced: bool) -> Dict[str, Any]:
@@ -82,6 +87,8 @@ class Enforcement:
 
         Raises NotProven when the control was enforced and the effect is not seen: configured is not effective.
         """
+        if first is None or last is None:
+            return self._result(self._unseen(), Proof(), [], [])
         control, platform = self._control, self._site.platform
         probed = bool(self._params["probe"])
         proof = control.probe(self._site, self._params, last) if probed else Proof()
@@ -109,10 +116,28 @@ class Enforcement:
             proof=proof,
             durability=tuple(entry.as_data() for entry in verdicts),
         )
-        findings = [finding, *worst_first(control.beside(platform, self._params, last))]
+        return self._result(finding, proof, verdicts, control.beside(platform, self._params, last))
+
+    def _unseen(self) -> Finding:
+        """The finding when a precondition of looking does not hold."""
+        about, refusal = self._control.recommendation, self._refusal or Refused("It could not be looked at.")
+        return Finding(
+            control=about.id,
+            title=about.title,
+            severity=about.severity,
+            source=about.source,
+            subject=refusal.subject,
+            status=FAIL,
+            expected=about.title,
+            observed="could not be looked at",
+            reasons=(refusal.message,),
+            hint=refusal.hint,
+        )
+
+    def _result(self, finding: Finding, proof: Proof, verdicts: List[Verdict], beside: List[Finding]) -> Dict[str, Any]:
         return {
             "platform": self._site.detected.as_data(),
-            "findings": [entry.as_data() for entry in findings],
+            "findings": [entry.as_data() for entry in [finding, *worst_first(beside)]],
             "proof": proof.as_data(),
             "durability": [entry.as_data() for entry in verdicts],
             "overlay": durable_values(verdicts),
@@ -123,10 +148,14 @@ class Enforcement:
         try:
             return self._control.wanted(self._site.platform, self._params, observed)
         except Refused as refusal:
-            if self._params["on_refusal"] == "fail":
-                raise
-            self._refusal = refusal
+            self._keep(refusal)
             return []
+
+    def _keep(self, refusal: Refused) -> None:
+        """Remember a refusal for the report; raise it when that is not what was asked for."""
+        if self._params["on_refusal"] == "fail":
+            raise refusal
+        self._refusal = refusal
 
     def _verdicts(self, wanted: List[Wanted]) -> List[Verdict]:
         return [self._verdict(item) for item in wanted if item.value is not ABSENT]
