@@ -38,7 +38,8 @@ def running(name: str, report: Callable[[str], Any] = print, **options: Any) -> 
     CLAIMS.mkdir(parents=True, exist_ok=True)
     claim.write_text(str(os.getpid()))
     try:
-        cluster.up(report=report, **options)
+        # Whatever an earlier run, or an earlier version of the lab, has left under this name is of no use here.
+        cluster.up(report=report, **{"fresh": True, **options})
         yield cluster
     finally:
         cluster.down()

@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import PLATFORMS
 from tests import labs
-from tests.contract.installed import Installed, install
+from tests.contract.installed import Installed, install, remove, remove_others
 from tests.contract.story import Story, Teller
 
 if TYPE_CHECKING:
@@ -39,9 +39,7 @@ def lab_cluster(report: Callable[[str], None]) -> Iterator[Cluster]:
 def platform(request: pytest.FixtureRequest, lab_cluster: Cluster, report: Callable[[str], None]) -> Iterator[Installed]:
     """One platform that runs in the lab, as it was installed."""
     begun = time.monotonic()
-    for other in wanted_platforms():
-        if other != request.param:
-            remove(lab_cluster, other)
+    remove_others(lab_cluster, request.param)
     installed = install(lab_cluster, request.param, report)
     report(f"{request.param} is installed after {time.monotonic() - begun:.0f} s")
     yield installed
@@ -49,18 +47,6 @@ def platform(request: pytest.FixtureRequest, lab_cluster: Cluster, report: Calla
         begun = time.monotonic()
         remove(lab_cluster, request.param)
         report(f"{request.param} is gone after {time.monotonic() - begun:.0f} s")
-
-
-def remove(cluster: Cluster, name: str) -> None:
-    """Uninstall a platform if it is there."""
-    from lab import installation, processes
-
-    place = installation.installation(cluster, name)
-    if (place.folder / "installed.json").exists():
-        processes.run([cluster.binary("helm"), "uninstall", place.release, "-n", place.namespace, "--ignore-not-found"], env=cluster.environment())
-        # Nobody waits for its pods to end by themselves.
-        cluster.kubectl("delete", "pods", "--all", "-n", place.namespace, "--grace-period=0", "--force", "--wait=false")
-        installation.uninstall(cluster, name)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects im
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.readiness import wait_ready
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Ref
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
+from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import PLATFORMS
 from tests.contract.prediction import by_address, canonical
 from tests.quality.checkout import ROOT
 
@@ -134,7 +135,7 @@ def install(cluster: Cluster, name: str, report: Callable[[str], None], helm: st
     _load_images(cluster, report)
     there = paths.read_json(installation.installation(cluster, name).folder / "installed.json") or {}
     if helm and there.get("helm", helm) != helm:
-        installation.uninstall(cluster, name)
+        remove(cluster, name)
         there = {}
     place = installation.install(cluster, name, None, _planted_values(name), helm or there.get("helm", "3"), report)
     platform = Installed(cluster, place)
@@ -143,6 +144,25 @@ def install(cluster: Cluster, name: str, report: Callable[[str], None], helm: st
     platform.settle()
     platform.write_down()
     return platform
+
+
+def remove(cluster: Cluster, name: str) -> None:
+    """Uninstall a platform if it is there."""
+    from lab import installation, processes
+
+    place = installation.installation(cluster, name)
+    if (place.folder / "installed.json").exists():
+        processes.run([cluster.binary("helm"), "uninstall", place.release, "-n", place.namespace, "--ignore-not-found"], env=cluster.environment())
+        # Nobody waits for its pods to end by themselves.
+        cluster.kubectl("delete", "pods", "--all", "-n", place.namespace, "--grace-period=0", "--force", "--wait=false")
+        installation.uninstall(cluster, name)
+
+
+def remove_others(cluster: Cluster, name: str) -> None:
+    """Uninstall every platform but one: the modules then find it by themselves."""
+    for other in PLATFORMS:
+        if other != name:
+            remove(cluster, other)
 
 
 def _load_images(cluster: Cluster, report: Callable[[str], None]) -> None:
@@ -157,7 +177,8 @@ def _planted_values(name: str) -> dict[str, Any]:
     """Helm values that put secrets into the environment of the very container that the modules write."""
     url = f"https://{PLANTED}:{_secret()}@hooks.example.test/"
     if name.startswith("drycc"):
-        return {"passport": {"environment": {"PLANTED_URL": url, "PLANTED_TOKEN": _secret()}}}
+        # Beside another platform, whose port for the registry is the same.
+        return {"registry": {"proxy": {"port": 5556}}, "passport": {"environment": {"PLANTED_URL": url, "PLANTED_TOKEN": _secret()}}}
     return {"controller": {"deploy_hook_urls": url}}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
-from tests.contract.installed import Installed, install
+from tests.contract.installed import Installed, install, remove
 from tests.integration.attempts import REGISTRATION, ROUTER, attempt, failure, finding, succeeded
 from tests.integration.disturbances import in_pods, patch, setting
 
@@ -19,10 +19,10 @@ PASSPORT, CONTROLLER, GATEWAY = "drycc-passport", "drycc-controller", "drycc-gat
 
 
 @pytest.fixture(scope="module")
-def installed(lab_cluster: Cluster, report: Callable[[str], None]) -> Installed:
-    platform = install(lab_cluster, "drycc-1.8", report)
-    platform.restore()
-    return platform
+def installed(lab_cluster: Cluster, report: Callable[[str], None]) -> Iterator[Installed]:
+    """Drycc 1.8, beside whatever is in the lab."""
+    yield install(lab_cluster, "drycc-1.8", report)
+    remove(lab_cluster, "drycc-1.8")
 
 
 @pytest.fixture

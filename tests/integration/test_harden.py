@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.contract.audit_log import AuditLog, Request
-from tests.contract.installed import GROUP, Installed, install
+from tests.contract.installed import GROUP, Installed, install, remove_others
 from tests.contract.playbook import Run, run_playbook
 from tests.contract.prediction import canonical
 from tests.integration.knocking import knocking
@@ -71,6 +71,7 @@ def summary(run: Run) -> str:
 
 
 def hephy(lab_cluster: Cluster, report: Callable[[str], None], helm: str = "3") -> Installed:
+    remove_others(lab_cluster, "hephy")
     platform = install(lab_cluster, "hephy", report, helm=helm)
     platform.restore()
     return platform
