@@ -25,13 +25,14 @@ CLAIMS = ROOT / ".cache" / "test-labs"
 def running(name: str, report: Callable[[str], Any] = print, **options: Any) -> Iterator[Cluster]:
     """Yield a lab that is up, with the options of ``Cluster.up``, and take it down afterwards, however the test ends.
 
-    A lab that was up before is completed and left alone: whoever works on a test keeps one with ``python -m lab up --name NAME``.
+    A lab that was up before is completed and left alone: whoever works on a test keeps one with ``python -m lab up --name NAME``. So is one that another
+    fixture of this very run has brought up, which takes it down.
     """
     from lab.cluster import Cluster
 
     cluster = Cluster(name)
     claim = CLAIMS / name
-    if cluster.is_up() and not claim.exists():
+    if cluster.is_up() and (not claim.exists() or claim.read_text() == str(os.getpid())):
         cluster.up(report=report, **options)
         yield cluster
         return

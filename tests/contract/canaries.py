@@ -30,8 +30,8 @@ def secrets_of(platform: Installed) -> set[str]:
             for value in (document.get("data") or {}).values():
                 text = base64.b64decode(value).decode(errors="replace")
                 found |= set(_PLANTED.findall(text)) | ({text} if _RANDOM.fullmatch(text) else set())
-    for document in platform.documents().values():
-        found |= set(_PLANTED.findall(json.dumps(document)))
+    for live in platform.documents().values():
+        found |= set(_PLANTED.findall(json.dumps(live)))
     return found
 
 

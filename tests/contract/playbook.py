@@ -46,7 +46,7 @@ class Run:
 
     def result(self, task: str) -> Mapping[str, Any]:
         """What the task of that name returned; the last one counts. Raises AssertionError with the play's output when it did not run."""
-        found = [record["result"] for record in self.records if record["task"].rpartition(" : ")[2] == task]
+        found: list[Mapping[str, Any]] = [record["result"] for record in self.records if record["task"].rpartition(" : ")[2] == task]
         assert found, f"no task {task!r} ran:\n{self.output}"
         return found[-1]
 

@@ -40,7 +40,7 @@ def failure(result: Result, reason: str) -> str:
 
 def finding(result: Result, control: str = "") -> Mapping[str, Any]:
     """The finding of a control, or the first one: that of the recommendation itself."""
-    found = [entry for entry in succeeded(result)["findings"] if control in ("", entry["control"])]
+    found: list[Mapping[str, Any]] = [entry for entry in succeeded(result)["findings"] if control in ("", entry["control"])]
     assert found, f"no finding {control} in {[entry['control'] for entry in result['findings']]}"
     return found[0]
 

@@ -127,10 +127,9 @@ def test_webhook_that_does_not_answer(hephy: Installed) -> None:
         ],
     }
     note = {"metadata": {"annotations": {"example.test/asked": "yes"}}}
-    quick = {"retry_timeout": 2}
     with present(hephy, webhook):
         until(lambda: refused(lambda: patch(hephy, CONTROLLER, note, dry=True)), "the webhook")
-        result = attempt(hephy, REGISTRATION, **quick)
+        result = attempt(hephy, REGISTRATION, retry_timeout=2)
         assert "the admission webhook nobody-there.example.test does not answer" in failure(result, "Unavailable")
         assert result["changed"] is False
     until(lambda: not refused(lambda: patch(hephy, CONTROLLER, note, dry=True)), "the end of the webhook")

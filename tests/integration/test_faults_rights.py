@@ -178,7 +178,7 @@ def test_what_was_written_before_a_missing_right_is_told_and_finished_later(rest
     assert {change["object"] for change in finished["plan"]} == {f"PodDisruptionBudget {restored.namespace}/deis-router"}
     assert finished["proof"]["verdict"] == "pass"
     # The roll back deletes it, which is a right of its own.
-    back = {"replicas": 1, "spread": "none", "disruption_budget": False}
+    back: dict[str, Any] = {"replicas": 1, "spread": "none", "disruption_budget": False}
     assert "may not delete poddisruptionbudgets" in failure(
         attempt(restored, module, **back, kubeconfig=without(restored, "poddisruptionbudgets", "delete")), "Forbidden"
     )

@@ -18,7 +18,7 @@ requirements:
 """
 
 
-class CallbackModule(CallbackBase):  # type: ignore[misc]
+class CallbackModule(CallbackBase):
     """Appends to the file as results come in, so that a run that breaks off leaves what it had."""
 
     CALLBACK_VERSION = 2.0
