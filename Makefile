@@ -90,12 +90,13 @@ contract: setup ## Every module on every platform: check mode, second run, secre
 integration: setup ## harden.yml and helm upgrade on the lab
 	@$(PYTEST) tests/integration
 
-# What has been seen green together. `make contract`, `make matrix` and `make proof-faults` join it when they are as steady.
-STEADY := tests/quality tests/unit tests/platforms tests/lab \
-    $(addprefix tests/integration/test_,cluster_room.py cluster_workloads.py merge_keys.py helm_yaml.py release_records.py upgrade_truth.py harden.py)
-
-test: setup ## Everything that is steady, the cheap first; ends with one summary
-	@$(PYTEST) $(STEADY) --deselect tests/quality/test_matrix.py
+# What the tests build is built before they begin, where its progress can be seen. Three processes share the tests out: most of them wait for a cluster.
+WORKERS ?= 3
+test: setup ## All tests; ends with one summary
+	@$(LAB) images --programs --platforms
+	@trap : INT TERM HUP; status=0; \
+	$(PYTEST) -n $(WORKERS) $(TESTS) || status=$$?; \
+	$(BIN)/python -m tests.labs; exit $$status
 
 proof-faults: setup ## Rights taken away, policies, a server that dies: each ends in a documented error
 	@$(PYTEST) tests/integration -k faults

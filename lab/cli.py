@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     shell.add_argument("words", nargs="*", metavar="COMMAND", help="after --: a command instead of a shell")
     made = command("images", _images, "build the images and everything they need", named=False)
     made.add_argument("--platforms", action="store_true", help="those of the platforms too")
+    made.add_argument("--programs", action="store_true", help="every program of the lab as well, so that nothing is left to build")
     command("setup", _setup, "install the Debian packages that the lab needs", named=False)
     return parser
 
@@ -126,6 +127,9 @@ def _shell(options: argparse.Namespace) -> int:
 def _images(options: argparse.Namespace) -> int:
     requirements.check()
     steps = Steps(_say)
+    if options.programs:
+        with steps.step("programs"):
+            builds.ensure(builds.programs(), _say)
     with steps.step("images"):
         essential = images.essential(_say)
         extra = images.platforms(_say) if options.platforms else []

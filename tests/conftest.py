@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from types import FrameType
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import labs
 
 FOREIGN = ("ANSIBLE_", "K8S_AUTH_", "KUBECONFIG")
+
+# Tests that stay together in one process when several share them out, because what they need is slow to make; the longest first.
+GROUPS = (
+    "tests/contract",
+    "tests/integration/test_faults",
+    "tests/integration/test_harden",
+    "tests/quality/test_matrix",
+    "tests/quality",
+    "tests/integration",
+    "tests/lab",
+    "tests/platforms",
+    "tests",
+)
 
 
 def interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -26,16 +42,47 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith(FOREIGN)]:
         del os.environ[name]
     os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(config.rootpath / ".cache")
-    labs.take_down_orphans()
+    if not in_a_worker(config):
+        labs.take_down_orphans()
+
+
+def in_a_worker(config: pytest.Config) -> bool:
+    """Tell whether this is one of several processes that share the tests out (pytest -n)."""
+    return hasattr(config, "workerinput")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if in_a_worker(config):
+        items.sort(key=lambda item: group(item.nodeid))
+
+
+def group(nodeid: str) -> int:
+    """The number of the group that a test belongs to."""
+    return next(number for number, path in enumerate(GROUPS) if nodeid.startswith(path))
+
+
+class Groups(LoadScopeScheduling):
+    """Shares out whole groups. (Marks of pytest-xdist's own would do, but pytest 9.2 does not show them to it.)"""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return GROUPS[group(nodeid)]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
+    config.option.loadscopereorder = False
+    return Groups(config, log)
 
 
 @pytest.fixture(scope="session")
 def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Says on the terminal what takes long, in the middle of a test run whose output is captured."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
+    # A worker's own standard output leads nowhere.
+    stream = sys.stderr if in_a_worker(request.config) else sys.stdout
 
     def say(text: str) -> None:
         with capture.global_and_fixture_disabled():
-            print(f"\n  {text}", end="", flush=True)
+            print(f"\n  {text}", end="", flush=True, file=stream)
 
     return say
+

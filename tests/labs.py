@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
-import pathlib
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,15 @@ from tests.quality.checkout import ROOT
 if TYPE_CHECKING:
     from lab.cluster import Cluster
 
-# One file for each lab that a test run has up: its name is the lab's, its content the process id of the run.
+# One file for each lab that a test run has up, of the lab's name. The run holds its lock, which the kernel drops however the run ends.
 CLAIMS = ROOT / ".cache" / "test-labs"
+_own: set[str] = set()
+
+
+def shared_name() -> str:
+    """The lab that the tests of a cluster share: "test", or PAAS_LAB_NAME; each of several processes that share the tests out has its own."""
+    parts = [os.environ.get("PAAS_LAB_NAME", "test"), os.environ.get("PYTEST_XDIST_WORKER", "")]
+    return "-".join(filter(None, parts))
 
 
 @contextlib.contextmanager
@@ -31,39 +38,48 @@ def running(name: str, report: Callable[[str], Any] = print, **options: Any) -> 
     from lab.cluster import Cluster
 
     cluster = Cluster(name)
-    claim = CLAIMS / name
-    if cluster.is_up() and (not claim.exists() or claim.read_text() == str(os.getpid())):
+    if name in _own or (cluster.is_up() and not (CLAIMS / name).exists()):
         cluster.up(report=report, **options)
         yield cluster
         return
+    with _claimed(name):
+        try:
+            # Whatever an earlier run, or an earlier version of the lab, has left under this name is of no use here.
+            cluster.up(report=report, **{"fresh": True, **options})
+            yield cluster
+        finally:
+            cluster.down()
+
+
+@contextlib.contextmanager
+def _claimed(name: str) -> Iterator[None]:
+    """Tell other runs of this checkout that this one has the lab. Raises AssertionError when another run has it."""
     CLAIMS.mkdir(parents=True, exist_ok=True)
-    claim.write_text(str(os.getpid()))
-    try:
-        # Whatever an earlier run, or an earlier version of the lab, has left under this name is of no use here.
-        cluster.up(report=report, **{"fresh": True, **options})
-        yield cluster
-    finally:
-        cluster.down()
-        claim.unlink(missing_ok=True)
-
-
-def alive(run: str) -> bool:
-    """Tell whether the test run with this process id still runs."""
-    try:
-        return b"pytest" in pathlib.Path("/proc", run, "cmdline").read_bytes()
-    except FileNotFoundError:
-        return False
+    with (CLAIMS / name).open("w") as claim:
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AssertionError(f"Another test run of this checkout has the lab {name}: wait for it, or choose another with PAAS_LAB_NAME.") from None
+        _own.add(name)
+        try:
+            yield
+        finally:
+            _own.discard(name)
+            (CLAIMS / name).unlink(missing_ok=True)
 
 
 def take_down_orphans() -> list[str]:
     """Take down the labs whose test run has ended without doing so. Returns their names."""
-    orphans = [claim for claim in sorted(CLAIMS.glob("*")) if not alive(claim.read_text())]
-    for claim in orphans:
-        from lab.cluster import Cluster
+    found = []
+    for path in sorted(CLAIMS.glob("*")):
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open() as claim:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            from lab.cluster import Cluster
 
-        Cluster(claim.name).down()
-        claim.unlink()
-    return [claim.name for claim in orphans]
+            Cluster(path.name).down()
+            path.unlink(missing_ok=True)
+            found.append(path.name)
+    return found
 
 
 if __name__ == "__main__":

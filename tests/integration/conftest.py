@@ -1,11 +1,7 @@
-"""The lab that all tests of a real cluster share: two nodes, no platform.
-
-It is named "test" (or PAAS_LAB_NAME) and taken down when the run ends, unless it was up before, or PAAS_LAB_KEEP=1 says to leave it.
-"""
+"""The lab that all tests of a real cluster share: two nodes, no platform."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -23,15 +19,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def lab_cluster(report: Callable[[str], None]) -> Iterator[Cluster]:
     """A real control plane with two real nodes."""
-    from lab.cluster import Cluster
-
-    name = os.environ.get("PAAS_LAB_NAME", "test")
-    if os.environ.get("PAAS_LAB_KEEP") == "1":
-        cluster = Cluster(name)
-        cluster.up(nodes=2, report=report)
-        yield cluster
-        return
-    with labs.running(name, report, nodes=2) as cluster:
+    with labs.running(labs.shared_name(), report, nodes=2) as cluster:
         yield cluster
 
 
