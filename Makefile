@@ -94,9 +94,7 @@ integration: setup ## harden.yml and helm upgrade on the lab
 WORKERS ?= 3
 test: setup ## All tests; ends with one summary
 	@$(LAB) images --programs --platforms
-	@trap : INT TERM HUP; status=0; \
-	$(PYTEST) -n $(WORKERS) $(TESTS) || status=$$?; \
-	$(BIN)/python -m tests.labs; exit $$status
+	@$(PYTEST) -n $(WORKERS) $(TESTS)
 
 proof-faults: setup ## Rights taken away, policies, a server that dies: each ends in a documented error
 	@$(PYTEST) tests/integration -k faults

@@ -46,6 +46,12 @@ def pytest_configure(config: pytest.Config) -> None:
         labs.take_down_orphans()
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    # A worker that is interrupted has few seconds.
+    if not in_a_worker(config):
+        labs.take_down_orphans()
+
+
 def in_a_worker(config: pytest.Config) -> bool:
     """Tell whether this is one of several processes that share the tests out (pytest -n)."""
     return hasattr(config, "workerinput")
@@ -85,4 +91,3 @@ def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
             print(f"\n  {text}", end="", flush=True, file=stream)
 
     return say
-

@@ -1,14 +1,10 @@
-"""Labs for tests: brought up when a test needs one, taken down when the run ends, and found again when it could not do that itself.
-
-``python -m tests.labs`` takes down the labs of test runs of this checkout that are no more.
-"""
+"""Labs for tests: brought up when a test needs one, taken down when the run ends, and found again when it could not do that itself."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
-import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -68,9 +64,8 @@ def _claimed(name: str) -> Iterator[None]:
             (CLAIMS / name).unlink(missing_ok=True)
 
 
-def take_down_orphans() -> list[str]:
-    """Take down the labs whose test run has ended without doing so. Returns their names."""
-    found = []
+def take_down_orphans() -> None:
+    """Take down the labs whose test run has ended without doing so."""
     for path in sorted(CLAIMS.glob("*")):
         with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open() as claim:
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -78,10 +73,3 @@ def take_down_orphans() -> list[str]:
 
             Cluster(path.name).down()
             path.unlink(missing_ok=True)
-            found.append(path.name)
-    return found
-
-
-if __name__ == "__main__":
-    for orphan in take_down_orphans():
-        print(f"An earlier test run left the lab {orphan} behind; it is down now.", file=sys.stderr)
