@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 import traceback
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Protocol, Tuple
@@ -15,6 +17,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.redact import
 
 # How often a conflicting write is planned anew, and how often a rollout may bring up something new to do.
 _ATTEMPTS = 5
+# Seconds before the first of them, at most; doubled each time.
+_PAUSE = 0.05
 _ROUNDS = 5
 
 
@@ -117,6 +121,8 @@ def _write(job: Job, observed: Any, plan: Plan, written: List[Plan]) -> Tuple[An
         except Conflict:
             if attempt == _ATTEMPTS:
                 raise
+            # The other writer is often at work for a moment only, such as a rollout on its status.
+            time.sleep(_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1))
             observed = job.observe()
             plan = job.plan(observed)
     return observed, pieces
