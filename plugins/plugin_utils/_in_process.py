@@ -16,7 +16,11 @@ from typing import Any, ClassVar, Dict, Mapping, Optional, Tuple
 from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.login import foresee
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb, run
+
+# In the parent, once a playbook.
+foresee()
 
 
 class InProcessAction(ActionBase):  # type: ignore[misc]

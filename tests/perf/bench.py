@@ -22,13 +22,13 @@ from types import FrameType
 from lab.cluster import Cluster
 from lab.errors import LabError
 from tests.contract.audit_log import AuditLog
-from tests.perf import bulk, figures, lab_times, rival, verbs, whole_run
+from tests.perf import bulk, figures, fleet, lab_times, rival, verbs, whole_run
 from tests.perf.figures import Figure
 from tests.perf.plays import Stage
 from tests.quality.checkout import ROOT
 
 LAB, PLATFORM, NAMESPACE = "bench", "hephy", "deis"
-PARTS = ("object", "routers", "playbook", "bulk")
+PARTS = ("object", "fleet", "routers", "playbook", "bulk")
 _say = partial(print, flush=True)
 
 
@@ -76,9 +76,11 @@ class Bench:
             stage = Stage(programs, Path(folder), kubeconfig, PLATFORM, NAMESPACE)
             _say("The platform is hardened once")
             whole_run.harden(stage)
+            log = AuditLog(self.cluster.audit_log)
             if "object" in self.parts:
-                log = AuditLog(self.cluster.audit_log)
                 self.measure("One unchanged object", lambda: verbs.unchanged_object(stage, log, self.rounds, _say))
+            if "fleet" in self.parts:
+                self.measure("Twenty objects in one task", lambda: fleet.twenty_objects(stage, log, verbs.USER, self.rounds, _say))
             if "routers" in self.parts:
                 self.measure("Several objects in one task", lambda: verbs.several_objects(stage, self.rounds, _say))
             if "playbook" in self.parts:
@@ -100,6 +102,8 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=PARTS, help="measure this part only; may be given again")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
+    # A shell lets what it starts in the background ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     bench = Bench(options.rounds, tuple(options.only or PARTS))
     begun, failed = time.monotonic(), ""
     try:

@@ -18,6 +18,7 @@ from tests.quality.checkout import ROOT, environment
 
 _SECONDS = 900
 _FOREIGN = ("K8S_AUTH_", "KUBECONFIG")
+_OWN_ACTIONS = Path(__file__).parent / "action"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Stage:
         env = {name: value for name, value in environment(ROOT).items() if not name.startswith(_FOREIGN)}
         env["PATH"] = os.pathsep.join([str(self.programs), env["PATH"]])
         env |= {"ANSIBLE_LOCAL_TEMP": str(self.folder / "local"), "ANSIBLE_REMOTE_TEMP": str(self.folder / "remote"), "ANSIBLE_LOCALHOST_WARNING": "false"}
+        env["ANSIBLE_ACTION_PLUGINS"] = str(_OWN_ACTIONS)
         before, begun = _children(), time.monotonic()
         answer = subprocess.run(
             [str(self.programs / "ansible-playbook"), str(playbook), *arguments],

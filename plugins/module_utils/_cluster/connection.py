@@ -5,23 +5,20 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import logging
 import math
-import os
 import ssl
 import tempfile
 import time
-from contextlib import contextmanager
 from datetime import datetime, timezone
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 from urllib.parse import unquote, urlencode, urlsplit
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster import credentials
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.credentials import AUTH_ARGUMENTS, RETRY_ARGUMENTS, Selected, secret_values
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.credentials import AUTH_ARGUMENTS, RETRY_ARGUMENTS, secret_values
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.failures import ListExpired, NotSent, answer_failure, network_failure
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import Kind, Target, target_of
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.login import Settings, basic, bypasses, log_in, missing
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.tls import Identity, client_context, validity
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import (
     Conflict,
@@ -37,12 +34,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.retry import 
 # At the top, so that Ansible pays for it once in the process that forks the workers. Nothing here opens a socket, a file or a thread.
 try:
     import urllib3
-    from kubernetes import config as _config
-    from kubernetes.client import Configuration
-    from kubernetes.client.rest import should_bypass_proxies
     from urllib3._collections import HTTPHeaderDict
 
-    kube_config: Any = _config
     MISSING: Optional[ImportError] = credentials.MISSING
 except ImportError as _error:
     MISSING = _error
@@ -86,18 +79,18 @@ class Connection:
     discovery found out: the kind as the server has it, or None when it has no such kind; ``unserved`` the groups that it has not at all.
     """
 
-    def __init__(self, configuration: Any, identity: Identity, params: Mapping[str, Any]) -> None:
-        self.host = _address(configuration.host)
-        self.context = client_context(identity, bool(configuration.verify_ssl))
+    def __init__(self, settings: Settings, identity: Identity, params: Mapping[str, Any]) -> None:
+        self.host = _address(settings.host)
+        self.context = client_context(identity, bool(settings.verify_ssl))
         self.retry_seconds = float(params["retry_timeout"] if params.get("retry_timeout") is not None else RETRY_ARGUMENTS["retry_timeout"]["default"])
         self.reads = 0
         self.writes = 0
         self.discoveries = 0
         self.served: Dict[Tuple[str, str], Optional[Kind]] = {}
         self.unserved: Set[str] = set()
-        self.proxy = _Proxy(configuration, params.get("proxy_headers") or {})
-        self.server_name: Optional[str] = configuration.tls_server_name or None
-        self._configuration = configuration
+        self.proxy = _Proxy(settings, params.get("proxy_headers") or {})
+        self.server_name: Optional[str] = settings.tls_server_name or None
+        self._settings = settings
         self._identity = identity
         self._extra_headers = _impersonation(params)
         self._pool = self._new_pool()
@@ -109,7 +102,7 @@ class Connection:
             options["ssl_context"] = self.context
             if str(vars(urllib3).get("__version__")).startswith("1."):
                 # It compares the names itself, and cannot hand an address to a context that does.
-                options["ssl_context"] = client_context(self._identity, bool(self._configuration.verify_ssl), match_name=False)
+                options["ssl_context"] = client_context(self._identity, bool(self._settings.verify_ssl), match_name=False)
             if self.server_name:
                 options["server_hostname"] = self.server_name
                 options["assert_hostname"] = False if self.context.verify_mode == ssl.CERT_NONE else self.server_name
@@ -144,12 +137,7 @@ class Connection:
 
     def authorization(self) -> str:
         """Return the value of the Authorization header, renewed when it has run out; empty when there is none."""
-        hook = self._configuration.refresh_api_key_hook
-        if hook is not None:
-            with _quiet():
-                hook(self._configuration)
-        known = self._configuration.api_key
-        return _header_value(known.get("authorization") or known.get("BearerToken") or "", "api_key")
+        return _header_value(self._settings.authorization(), "api_key")
 
     def headers(self) -> List[Tuple[str, str]]:
         """Return the headers that say who we are: authorization, impersonation, user agent."""
@@ -280,10 +268,10 @@ class Connection:
 class _Proxy:
     """The proxy, if there is one. Credentials in its address become a header, because nobody reads them there."""
 
-    def __init__(self, configuration: Any, options: Mapping[str, Any]) -> None:
-        parts = urlsplit(configuration.proxy or "")
-        self.url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if configuration.proxy else ""
-        self.no_proxy = configuration.no_proxy or ""
+    def __init__(self, settings: Settings, options: Mapping[str, Any]) -> None:
+        address, self.no_proxy = settings.resolve_proxy()
+        parts = urlsplit(address)
+        self.url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         self.headers: Dict[str, str] = {}
         self.login: Optional[Tuple[str, str]] = None
         if parts.username is not None:
@@ -292,19 +280,15 @@ class _Proxy:
             user, _colon, password = str(options["proxy_basic_auth"]).partition(":")
             self.login = (user, password)
         if self.login:
-            self.headers["proxy-authorization"] = _basic(*self.login)
+            self.headers["proxy-authorization"] = basic(*self.login)
         if options.get("basic_auth"):
             user, _colon, password = str(options["basic_auth"]).partition(":")
-            self.headers["authorization"] = _basic(user, password)
+            self.headers["authorization"] = basic(user, password)
         if options.get("user_agent"):
             self.headers["user-agent"] = _header_value(str(options["user_agent"]), "proxy_headers")
 
     def applies_to(self, host: str) -> bool:
-        return bool(self.url) and not should_bypass_proxies(host, no_proxy=self.no_proxy)
-
-
-def _basic(user: str, password: str) -> str:
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+        return bool(self.url) and not bypasses(host, self.no_proxy)
 
 
 def _header_value(value: str, option: str) -> str:
@@ -347,17 +331,6 @@ def _encoded(body: Any, target: Target) -> bytes:
         raise Invalid(f"The body of the request to {target} holds something that is not plain data.", subject=target.subject) from None
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the client library from logging: it logs what a log-in plugin printed."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
 def connect(params: Mapping[str, Any]) -> Connection:
     """Return the connection that the options (see AUTH_ARGUMENTS) describe; no request is sent yet, except for an OpenShift log-in.
 
@@ -365,92 +338,25 @@ def connect(params: Mapping[str, Any]) -> Connection:
     override it; without any kubeconfig the service account of the pod is used. Raises MissingDependency, Invalid or Unauthorized.
     """
     if MISSING is not None:
-        package = (MISSING.name or "kubernetes").partition(".")[0]
-        raise MissingDependency(f"The Python package {package} is not installed.", "Install what is needed: pip install kubernetes openshift pyyaml")
-    configuration = Configuration()
-    chosen = None if _explicit(params) else credentials.selected(params.get("kubeconfig"), params.get("context"))
-    identity = Identity()
-    if chosen is not None:
-        identity = _log_in(chosen, configuration)
-    elif not _explicit(params):
-        try:
-            kube_config.load_incluster_config(configuration)
-        except kube_config.ConfigException:
-            raise Invalid(
-                "There is no way to a cluster: no connection option, no kubeconfig, and this is not a pod.",
-                "Give kubeconfig, or host with api_key, or set KUBECONFIG.",
-                "kubeconfig",
-            ) from None
-        identity = Identity(ca=credentials.read_pem(str(configuration.ssl_ca_cert), "ca_cert"))
-    identity = _override(configuration, identity, params)
-    if not configuration.verify_ssl:
+        raise missing(MISSING)
+    settings, identity = log_in(params)
+    if not settings.verify_ssl:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    connection = Connection(configuration, identity, params)
+    connection = Connection(settings, identity, params)
     if params.get("username") and params.get("password") and not connection.authorization():
-        _log_in_with_password(connection, configuration, identity, params)
+        _log_in_with_password(connection, settings, identity, params)
     return connection
 
 
-def _explicit(params: Mapping[str, Any]) -> bool:
-    """Whether the options alone say where and as whom, so that no kubeconfig is needed."""
-    if not params.get("host") or params.get("kubeconfig") or params.get("context"):
-        return False
-    return bool(params.get("api_key") or (params.get("username") and params.get("password")) or (params.get("client_cert") and params.get("client_key")))
-
-
-def _log_in(chosen: Selected, configuration: Any) -> Identity:
-    """Let the client library read the token, or run the log-in plugin, that the kubeconfig names."""
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        # The folder stays empty but for a certificate that an exec plugin hands out, and is removed with it.
-        try:
-            kube_config.load_kube_config_from_dict(
-                chosen.as_kubeconfig(), client_configuration=configuration, persist_config=False, temp_file_path=os.path.join(folder, "issued")
-            )
-        except (kube_config.ConfigException, OSError, KeyError, TypeError, ValueError):
-            raise Invalid(f"The user of the kubeconfig {chosen.source} cannot log in.", "Try: kubectl auth whoami", "kubeconfig") from None
-        issued = bool(configuration.cert_file and configuration.key_file)
-        certificate = credentials.read_pem(configuration.cert_file, "client_cert") if issued else chosen.identity.certificate
-        key = credentials.read_pem(configuration.key_file, "client_key") if issued else chosen.identity.key
-    if "exec" in chosen.user and not issued and not configuration.api_key and not certificate:
-        raise Unauthorized(
-            "The log-in command of the kubeconfig gave no credentials.",
-            f"Run it by hand to see why: {chosen.user['exec'].get('command')}",
-            "kubeconfig",
-        )
-    return Identity(chosen.identity.ca, certificate, key)
-
-
-def _override(configuration: Any, identity: Identity, params: Mapping[str, Any]) -> Identity:
-    """Put the options over what the kubeconfig said."""
-    for option, attribute in (("host", "host"), ("proxy", "proxy"), ("no_proxy", "no_proxy")):
-        if params.get(option):
-            setattr(configuration, attribute, params[option])
-    if params.get("validate_certs") is not None:
-        configuration.verify_ssl = params["validate_certs"]
-    if params.get("api_key"):
-        configuration.api_key = {"authorization": f"Bearer {params['api_key']}"}
-        configuration.refresh_api_key_hook = None
-    files = {option: credentials.read_pem(params[option], option) for option in ("ca_cert", "client_cert", "client_key") if params.get(option)}
-    if "client_cert" in files and "client_key" not in files and b"PRIVATE KEY" in files["client_cert"]:
-        files["client_key"] = files["client_cert"]
-    own = "client_cert" in files or "client_key" in files
-    return Identity(
-        files.get("ca_cert", identity.ca),
-        files.get("client_cert") if own else identity.certificate,
-        files.get("client_key") if own else identity.key,
-    )
-
-
-def _log_in_with_password(connection: Connection, configuration: Any, identity: Identity, params: Mapping[str, Any]) -> None:
+def _log_in_with_password(connection: Connection, settings: Settings, identity: Identity, params: Mapping[str, Any]) -> None:
     """Log in to OpenShift's OAuth server for a token; where there is none, the name and password go into every request (HTTP basic)."""
     user, password = str(params["username"]), str(params["password"])
-    configuration.refresh_api_key_hook = None
     try:
         connection.request("GET", "/.well-known/oauth-authorization-server")
     except Unavailable:
         raise
     except Failure:
-        configuration.api_key = {"authorization": _basic(user, password)}
+        settings.always(basic(user, password))
         return
     try:
         from openshift.helper.userpassauth import OCPLoginConfiguration, OCPLoginException
@@ -460,7 +366,7 @@ def _log_in_with_password(connection: Connection, configuration: Any, identity: 
     class Login:
         """What OpenShift's log-in reads and calls, without its constructor: that one passes an argument which newer client libraries do not take."""
 
-        host, ocp_username, ocp_password, verify_ssl, ssl_ca_cert = connection.host, user, password, configuration.verify_ssl, None
+        host, ocp_username, ocp_password, verify_ssl, ssl_ca_cert = connection.host, user, password, settings.verify_ssl, None
         discover, login, get_token = OCPLoginConfiguration.discover, OCPLoginConfiguration.login, OCPLoginConfiguration.get_token
 
     attempt: Any = Login()
@@ -475,4 +381,4 @@ def _log_in_with_password(connection: Connection, configuration: Any, identity: 
         except OSError:
             hint = "It has an address and perhaps a CA of its own: ca_cert has to hold both CAs."
             raise Unavailable("OpenShift's OAuth server cannot be reached or is not trusted.", hint, "username") from None
-    configuration.api_key = {"authorization": attempt.api_key["authorization"]}
+    settings.always(attempt.api_key["authorization"])

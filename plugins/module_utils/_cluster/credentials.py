@@ -170,6 +170,12 @@ def _absolute(section: Dict[str, Any], key: str, folder: str) -> None:
         section[key] = os.path.join(folder, section[key])
 
 
+def kubeconfig_files(given: Any) -> List[str]:
+    """Return the paths at which a kubeconfig is looked for: the given one or several, else KUBECONFIG, else the one in the home folder."""
+    paths = str(given) if given else os.environ.get("KUBECONFIG") or "~/.kube/config"
+    return [os.path.expanduser(path) for path in paths.split(os.pathsep) if path]
+
+
 def selected(kubeconfig: Any, context: Optional[str]) -> Optional[Selected]:
     """Return what the context of a kubeconfig says: of the given one (a path, several paths, a dictionary), or of the usual places.
 
@@ -181,10 +187,9 @@ def selected(kubeconfig: Any, context: Optional[str]) -> Optional[Selected]:
         _add(entries, kubeconfig, os.getcwd())
         current = str(kubeconfig.get("current-context") or "")
     else:
-        given = str(kubeconfig) if kubeconfig else os.environ.get("KUBECONFIG") or ""
-        wanted = [os.path.expanduser(path) for path in (given or "~/.kube/config").split(os.pathsep) if path]
+        wanted = kubeconfig_files(kubeconfig)
         files = [path for path in wanted if os.path.exists(path)]
-        if not files and (given or context):
+        if not files and (kubeconfig or context or os.environ.get("KUBECONFIG")):
             raise Invalid(f"There is no kubeconfig at {', '.join(wanted)}.", "Check the option kubeconfig and the variable KUBECONFIG.", "kubeconfig")
         if not files:
             return None

@@ -324,14 +324,17 @@ assert not opened, opened
 assert threading.active_count() == 1
 assert not [file for file in files if not file.startswith("/proc/")], files
 assert "openshift" not in sys.modules
+assert not sys.modules.get("kubernetes")
 try:
     connection.connect({"host": "https://x", "api_key": "k"})
+    if sys.argv[1]:
+        connection.connect({"host": "https://x", "api_key": "k", "proxy": "http://127.0.0.1:1"})
 except MissingDependency as error:
     print(error)
 """
-    missing = "The Python package kubernetes is not installed. Install what is needed: pip install kubernetes openshift pyyaml"
     environment = {"PYTHONPATH": ":".join(entry for entry in sys.path if entry)}
-    for package, sentence in (("", ""), ("kubernetes", missing)):
+    for package in ("", "kubernetes", "urllib3", "yaml"):
+        sentence = f"The Python package {package} is not installed. Install what is needed: pip install kubernetes openshift pyyaml" if package else ""
         done = subprocess.run([sys.executable, "-c", code, package], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip() == sentence
