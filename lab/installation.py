@@ -225,7 +225,7 @@ def uninstall(cluster: Cluster, name: str, helm: str = "3", *, namespace: str | 
     place = installation(cluster, name, namespace)
     if _status(place, helm) is not None:
         _helm(place, helm, "uninstall", place.release)
-    cluster.kubectl("delete", "namespace", place.namespace, "--ignore-not-found", "--timeout=120s")
+    cluster.kubectl("delete", "namespace", place.namespace, "--ignore-not-found", "--timeout=300s")
     if place.rights_file.exists():
         cluster.kubectl("delete", "-f", str(place.rights_file), "--ignore-not-found")
     for file in (place.administrator_file, place.rights_file, place.folder / "installed.json"):

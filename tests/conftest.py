@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from tests import labs
+
+if TYPE_CHECKING:
+    from lab.cluster import Cluster
 
 FOREIGN = ("ANSIBLE_", "K8S_AUTH_", "KUBECONFIG")
 
@@ -91,3 +95,10 @@ def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
             print(f"\n  {text}", end="", flush=True, file=stream)
 
     return say
+
+
+@pytest.fixture(scope="session")
+def lab_cluster(report: Callable[[str], None]) -> Iterator[Cluster]:
+    """The lab that all tests of a real cluster share: a real control plane with two real nodes, and whatever platform a test puts there."""
+    with labs.running(labs.shared_name(), report, nodes=2) as cluster:
+        yield cluster

@@ -105,7 +105,9 @@ options:
     type: list
     elements: str
   retry_timeout:
-    description: Seconds during which a request is repeated while the API server is away or busy. Only what is safe to repeat is repeated.
+    description:
+      - Seconds during which a request is repeated while the API server is away or busy. Only what is safe to repeat is repeated.
+      - A pod that gives no clear answer, for example because its database is away for a moment, is asked again for as long.
     type: int
     default: 20
   platform:

@@ -20,6 +20,8 @@ _PLANTED = re.compile(PLANTED + r"[0-9a-f]{24}")
 # Shorter values, and those in which a word can be recognised, are names and numbers that may well be shown.
 _RANDOM = re.compile(r"(?=.*\d)(?=.*[a-zA-Z])[0-9A-Za-z+/=_-]{20,}")
 _RELEASE = "helm.sh/release.v1"
+# How often the command line of one process is read.
+_LOOKS = 20
 
 
 def secrets_of(platform: Installed) -> set[str]:
@@ -90,14 +92,16 @@ class ProcessList:
     def _look(self) -> None:
         # A pod's processes are the platform's own business; they live in a process namespace of their own.
         ours = os.readlink("/proc/self/ns/pid")
+        looks: dict[str, int] = {}
         while not self._over.wait(self._pause):
-            for entry in os.scandir("/proc"):
-                if entry.name.isdigit():
-                    try:
-                        if os.readlink(f"{entry.path}/ns/pid") == ours:
-                            self.seen.add(Path(entry.path, "cmdline").read_bytes())
-                    except OSError:
-                        continue
+            # What a process is, it becomes soon after its start: the many that run all the time need no further look.
+            looks = {name: looks.get(name, 0) + 1 for name in os.listdir("/proc") if name.isdigit()}
+            for name in (name for name, count in looks.items() if count <= _LOOKS):
+                try:
+                    if os.readlink(f"/proc/{name}/ns/pid") == ours:
+                        self.seen.add(Path("/proc", name, "cmdline").read_bytes())
+                except OSError:
+                    continue
 
     def text(self) -> str:
         """All command lines, one a line."""

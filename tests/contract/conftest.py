@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import PLATFORMS
-from tests import labs
-from tests.contract.installed import Installed, install, remove, remove_others
+from tests.contract.installed import Installed
+from tests.contract.rotation import Rotation
 from tests.contract.story import Story, Teller
 
 if TYPE_CHECKING:
     from lab.cluster import Cluster
 
-# The last one stays for the tests that come after these.
-ORDER = ("deis", "drycc-1.8", "drycc-head", "hephy")
+# Neighbours in this order have room beside each other; the last one stays for the tests that come after these.
+ORDER = ("drycc-1.8", "deis", "drycc-head", "hephy")
 
 
 def wanted_platforms() -> list[str]:
@@ -29,24 +29,17 @@ def wanted_platforms() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def lab_cluster(report: Callable[[str], None]) -> Iterator[Cluster]:
-    """A real control plane with two real nodes."""
-    with labs.running(os.environ.get("PAAS_LAB_NAME", "test"), report, nodes=2) as cluster:
-        yield cluster
+def rotation(lab_cluster: Cluster, report: Callable[[str], None]) -> Iterator[Rotation]:
+    """The wanted platforms, one after the other."""
+    platforms = Rotation(lab_cluster, wanted_platforms(), report)
+    yield platforms
+    platforms.close()
 
 
 @pytest.fixture(scope="session", params=wanted_platforms())
-def platform(request: pytest.FixtureRequest, lab_cluster: Cluster, report: Callable[[str], None]) -> Iterator[Installed]:
+def platform(request: pytest.FixtureRequest, rotation: Rotation) -> Installed:
     """One platform that runs in the lab, as it was installed."""
-    begun = time.monotonic()
-    remove_others(lab_cluster, request.param)
-    installed = install(lab_cluster, request.param, report)
-    report(f"{request.param} is installed after {time.monotonic() - begun:.0f} s")
-    yield installed
-    if request.param != wanted_platforms()[-1]:
-        begun = time.monotonic()
-        remove(lab_cluster, request.param)
-        report(f"{request.param} is gone after {time.monotonic() - begun:.0f} s")
+    return rotation.take(request.param)
 
 
 @pytest.fixture(scope="session")

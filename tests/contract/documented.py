@@ -7,6 +7,8 @@ from typing import Any
 
 # What Ansible itself adds to, or wants from, every result.
 _OF_ANSIBLE = frozenset({"invocation", "diff", "failed", "msg", "exception", "warnings", "changed"})
+# Trees whose keys are those of a chart.
+_FREE = frozenset({"overlay"})
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "bool": (bool,),
     "dict": (dict,),
@@ -47,12 +49,24 @@ def _value(where: str, value: Any, entry: Mapping[str, Any]) -> Iterator[str]:
         for item in each:
             yield from _keys(where, item, set(entry["contains"]))
             yield from (line for name in item if name in entry["contains"] for line in _value(f"{where}.{name}", item[name], entry["contains"][name]))
-    elif isinstance(entry.get("sample"), list) and entry["sample"] and isinstance(entry["sample"][0], dict):
+    elif where not in _FREE:
         # Where the keys are not described one by one, the sample shows them.
-        for item in each:
-            yield from _keys(where, item, set(entry["sample"][0]))
-            nested = {name: set(shown) for name, shown in entry["sample"][0].items() if isinstance(shown, dict)}
-            yield from (line for name, keys in nested.items() if isinstance(item.get(name), dict) for line in _keys(f"{where}.{name}", item[name], keys))
+        shown = entry.get("sample")
+        if isinstance(shown, list):
+            shown = shown[0] if shown else None
+        if isinstance(shown, dict):
+            for item in each:
+                yield from _as_shown(where, item, shown)
+
+
+def _as_shown(where: str, item: Mapping[str, Any], shown: Mapping[str, Any]) -> Iterator[str]:
+    """Compare with a sample: the same keys, and values of the same type, unless one of them is null."""
+    yield from _keys(where, item, set(shown))
+    for name in set(shown) & set(item):
+        if isinstance(shown[name], dict) and isinstance(item[name], dict):
+            yield from _as_shown(f"{where}.{name}", item[name], shown[name])
+        elif None not in (shown[name], item[name]) and type(shown[name]) is not type(item[name]):
+            yield f"{where}.{name}: the sample has {type(shown[name]).__name__}, it is {type(item[name]).__name__}"
 
 
 def _keys(where: str, item: Mapping[str, Any], wanted: set[str]) -> Iterator[str]:

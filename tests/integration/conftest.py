@@ -1,26 +1,18 @@
-"""The lab that all tests of a real cluster share: two nodes, no platform."""
+"""A connection to the lab's cluster, and namespaces in it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import Connection, connect
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
-from tests import labs
 from tests.integration import workloads
 
 if TYPE_CHECKING:
     from lab.cluster import Cluster
-
-
-@pytest.fixture(scope="session")
-def lab_cluster(report: Callable[[str], None]) -> Iterator[Cluster]:
-    """A real control plane with two real nodes."""
-    with labs.running(labs.shared_name(), report, nodes=2) as cluster:
-        yield cluster
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def pods(platform: Installed, app: str) -> list[Mapping[str, Any]]:
     return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = 240) -> None:
     """Wait for something. Raises AssertionError that says what did not come."""
     end = time.monotonic() + seconds
     while not condition():

@@ -71,7 +71,7 @@ def knocking(cluster: Cluster, namespace: str, host: str, path: str = "/healthz"
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": _POD, "namespace": namespace}, "spec": spec}
     cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(pod))
     try:
-        cluster.kubectl("wait", "pod", _POD, "-n", namespace, "--for=condition=Ready", "--timeout=60s")
+        cluster.kubectl("wait", "pod", _POD, "-n", namespace, "--for=condition=Ready", "--timeout=180s")
         with _client(cluster, namespace, host, f"{service}.{namespace}.svc.cluster.local", path) as knocks:
             yield knocks
     finally:
@@ -89,7 +89,7 @@ def _client(cluster: Cluster, namespace: str, host: str, address: str, path: str
         yield knocks
         # What a change breaks can break a moment after it.
         time.sleep(2)
-        output, trouble = process.communicate(timeout=30)
+        output, trouble = process.communicate(timeout=120)
         counted = json.loads(output or "{}")
         assert counted, trouble
         knocks.answered, knocks.again, knocks.failed = counted["answered"], counted["again"], counted["failed"]

@@ -84,12 +84,12 @@ def test_database_away(hephy: Installed) -> None:
     succeeded(attempt(hephy, REGISTRATION))
     with database_away(hephy):
         until(lambda: not any(map(is_ready, pods(hephy, CONTROLLER))), "a controller that is not ready")
-        closed = attempt(hephy, REGISTRATION, check=True)
+        closed = attempt(hephy, REGISTRATION, check=True, retry_timeout=2)
         assert succeeded(closed)["changed"] is False
         assert finding(closed)["status"] == "unknown", "the configuration is right, but nobody answers"
         # Opening and closing again: now it has to be known whether an administrator exists.
         patch(hephy, CONTROLLER, setting(CONTROLLER, "REGISTRATION_MODE", "enabled"))
-        result = attempt(hephy, REGISTRATION, wait_timeout=5)
+        result = attempt(hephy, REGISTRATION, retry_timeout=2)
         assert "no pod of deis-database is ready" in failure(result, "Refused")
         assert result["changed"] is False
     assert succeeded(attempt(hephy, REGISTRATION))["proof"]["verdict"] == "pass"
@@ -106,7 +106,7 @@ def test_database_outside_the_cluster(hephy: Installed) -> None:
 def test_door_that_answers_500(hephy: Installed) -> None:
     patch(hephy, CONTROLLER, setting(CONTROLLER, "REGISTRATION_MODE", "nonsense"))
     hephy.settle()
-    looked = succeeded(attempt(hephy, REGISTRATION, check=True))
+    looked = succeeded(attempt(hephy, REGISTRATION, check=True, retry_timeout=2))
     assert looked["proof"]["verdict"] == "unknown"
     assert "status 500" in looked["proof"]["checks"][0]["observed"]
     assert looked["findings"][0]["status"] == "would-fix"

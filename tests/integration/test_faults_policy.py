@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from lab.cluster import Cluster
 
 CONTROLLER = "deis-controller"
+# Seconds: what fails at once ends long before, also on a busy machine.
+LONG = 500
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +61,10 @@ def test_quota_on_pods_stops_a_rollout(hephy: Installed) -> None:
     with present(hephy, quota({"pods": "1"})):
         until(lambda: quota_counts(hephy), "the count of the quota")
         begun = time.monotonic()
-        result = attempt(hephy, REGISTRATION)
+        result = attempt(hephy, REGISTRATION, wait_timeout=LONG)
         message = failure(result, "RolloutFailed")
         assert "full-up" in message
-        assert time.monotonic() - begun < 120, "it fails when it has failed, not when the time is over"
+        assert time.monotonic() - begun < LONG / 2, "it fails when it has failed, not when the time is over"
         assert result["changed"] is True
     finished = succeeded(attempt(hephy, REGISTRATION))
     assert finished["changed"] is False, "the setting was written before; what was missing is the rollout"
@@ -140,10 +142,10 @@ def test_image_that_is_not_to_be_had(hephy: Installed) -> None:
     """Somebody put a container with such an image beside the controller: the rollout that our change begins cannot end."""
     patch(hephy, CONTROLLER, in_pods(name="beside", image="lab.local/no-such-image:1", imagePullPolicy="IfNotPresent"))
     begun = time.monotonic()
-    result = attempt(hephy, REGISTRATION)
+    result = attempt(hephy, REGISTRATION, wait_timeout=LONG)
     message = failure(result, "RolloutFailed")
     assert "lab.local/no-such-image:1" in message or "Image" in message
-    assert time.monotonic() - begun < 120, "it fails when it has failed, not when the time is over"
+    assert time.monotonic() - begun < LONG / 2, "it fails when it has failed, not when the time is over"
     assert result["changed"] is True
     patch(hephy, CONTROLLER, in_pods(**{"name": "beside", "$patch": "delete"}))
     finished = succeeded(attempt(hephy, REGISTRATION))

@@ -1,16 +1,38 @@
 # Copyright: the paas.hardening contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What controls ask of workloads and their pods: the container by name, a variable, the pods that are ready."""
+"""What controls ask of workloads and their pods: the container by name, a variable, the pods that are ready; and patience with their answers."""
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Optional
+from typing import Any, Callable, List, Mapping, Optional, TypeVar
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotFound
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotFound, Unavailable
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Item, look
+from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
+
+Answer = TypeVar("Answer")
+
+# Seconds between two questions to the same pod.
+_PAUSE = 0.5
+
+
+def patiently(ask: Callable[[], Answer], clear: Callable[[Answer], bool], deadline: Deadline) -> Answer:
+    """Ask until the answer is clear, or raises something else than Unavailable, or time is up; then the last answer counts.
+
+    A pod that has just started, a database that is away for a moment and a busy machine give answers that say nothing about the platform.
+    """
+    while True:
+        try:
+            answer = ask()
+        except Unavailable:
+            if not deadline.pause(_PAUSE):
+                raise
+        else:
+            if clear(answer) or not deadline.pause(_PAUSE):
+                return answer
 
 
 def container_of(workload: Mapping[str, Any], name: str) -> Mapping[str, Any]:

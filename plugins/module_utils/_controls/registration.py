@@ -16,10 +16,11 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.streams import HttpAnswer, execute, http_through
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Recommendation, Site, Wanted
-from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import container_of, ready_pods, variable_of
+from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import container_of, patiently, ready_pods, variable_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, NotFound, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, UNKNOWN, Check, Finding, Proof, Source
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Item, Path
+from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Accounts, Answer, Door, Platform, Registration
 
 RECOMMENDATION = Recommendation(
@@ -128,8 +129,9 @@ class RegistrationControl:
     def probe(self, site: Site, params: Mapping[str, Any], observed: Observed) -> Proof:
         facts = site.platform.registration
         expected = "open" if params["mode"] == "enabled" and not _closed_by(observed.workload, facts) else "closed"
-        pods = ready_pods(site.objects, observed.workload)[:_MOST_PODS_PROBED]
-        return Proof(tuple(_knock(site, facts.door, pod, expected) for pod in pods))
+        deadline = Deadline(site.connection.retry_seconds)
+        pods = patiently(lambda: ready_pods(site.objects, observed.workload), bool, deadline)[:_MOST_PODS_PROBED]
+        return Proof(tuple(_knock(site, facts.door, pod, expected, deadline) for pod in pods))
 
     def describe(self, platform: Platform, params: Mapping[str, Any], observed: Observed) -> Tuple[str, str, str]:
         facts = platform.registration
@@ -173,13 +175,15 @@ def _closed_by(workload: Mapping[str, Any], facts: Registration) -> List[str]:
 
 def _administrators(site: Site, accounts: Accounts) -> Administrators:
     """Count the administrators in the platform's own database, inside its pod, with the statement on standard input."""
+    deadline = Deadline(site.connection.retry_seconds)
     try:
         database = site.objects.get(KINDS[accounts.workload.kind], accounts.workload.name, site.namespace)
-        pods = ready_pods(site.objects, database)
+        pods = patiently(lambda: ready_pods(site.objects, database), bool, deadline)
         if not pods:
             return Administrators(None, None, f"no pod of {accounts.workload.name} is ready")
         statement = f"select count(*) filter (where is_active), count(*) from {accounts.table} where is_superuser;\n"
-        answer = execute(site.connection, site.namespace, pods[0]["metadata"]["name"], list(accounts.command), accounts.workload.container, statement)
+        name, command, container = pods[0]["metadata"]["name"], list(accounts.command), accounts.workload.container
+        answer = patiently(lambda: execute(site.connection, site.namespace, name, command, container, statement), lambda ended: ended.code == 0, deadline)
     except NotFound:
         return Administrators(None, None, f"{accounts.workload.kind} {accounts.workload.name} is not in the cluster (an external database?)")
     except Failure as error:
@@ -190,12 +194,16 @@ def _administrators(site: Site, accounts: Accounts) -> Administrators:
     return Administrators(int(active), int(total))
 
 
-def _knock(site: Site, door: Door, pod: Mapping[str, Any], expected: str) -> Check:
+def _knock(site: Site, door: Door, pod: Mapping[str, Any], expected: str, deadline: Deadline) -> Check:
     name = pod["metadata"]["name"]
     what = f"{door.method} {door.path} on pod {name}"
     headers = {"Content-Type": "application/json"} if door.body is not None else {}
     try:
-        answer = http_through(site.connection, site.namespace, name, door.port, door.method, door.path, headers, door.body)
+        answer = patiently(
+            lambda: http_through(site.connection, site.namespace, name, door.port, door.method, door.path, headers, door.body),
+            lambda given: read_answer(door, given)[0] != "unknown",
+            deadline,
+        )
     except Failure as error:
         return Check(what, expected, f"no answer ({error.message})", UNKNOWN)
     means, text = read_answer(door, answer)

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.streams import http_through
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Recommendation, Site, Wanted
-from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import is_ready
+from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import is_ready, patiently
 from ansible_collections.paas.hardening.plugins.module_utils._controls.router_observation import Observed, observe_router
 from ansible_collections.paas.hardening.plugins.module_utils._controls.router_placement import (
     HARD,
@@ -27,6 +27,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.router_pl
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, UNKNOWN, Check, Finding, Proof, Source
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Path
+from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Platform
 
 RECOMMENDATION = Recommendation(
@@ -83,7 +84,8 @@ class RouterScaleControl:
 
     def probe(self, site: Site, params: Mapping[str, Any], observed: Observed) -> Proof:
         replicas = wanted_replicas(params, observed)
-        checks = [_ask(site, observed, pod) for pod in observed.pods]
+        deadline = Deadline(site.connection.retry_seconds)
+        checks = [_ask(site, observed, pod, deadline) for pod in observed.pods]
         if len(observed.pods) < replicas:
             checks.append(Check("router pods", f"at least {replicas}", str(len(observed.pods)), FAIL))
         promised = promised_nodes(params["spread"], replicas, observed)
@@ -245,12 +247,14 @@ def _respread(params: Mapping[str, Any], observed: Observed, replicas: int) -> L
     return [Wanted(pod, (), ABSENT, f"it shares node {pod['spec']['nodeName']} with another router while a node has none")] if pod else []
 
 
-def _ask(site: Site, observed: Observed, pod: Mapping[str, Any]) -> Check:
-    name = pod["metadata"]["name"]
+def _ask(site: Site, observed: Observed, pod: Mapping[str, Any], deadline: Deadline) -> Check:
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
     port, path = observed.health_port, observed.health_path
     what, expected = f"GET :{port}{path} on pod {name}", "200"
     try:
-        answer = http_through(site.connection, pod["metadata"]["namespace"], name, port, "GET", path)
+        # One that is not ready is not expected to answer.
+        patience = deadline if is_ready(pod) else Deadline(0)
+        answer = patiently(lambda: http_through(site.connection, namespace, name, port, "GET", path), lambda given: given.status == 200, patience)
     except Failure as error:
         return Check(what, expected, f"no answer ({error.message})", UNKNOWN if is_ready(pod) else FAIL)
     return Check(what, expected, str(answer.status), PASS if answer.status == 200 else FAIL)
