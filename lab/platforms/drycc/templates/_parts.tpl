@@ -104,22 +104,24 @@ spec:
 
 {{/*
 Probes in short: "GET /path port delay timeout", "GETS ..." over TLS, "tcp port delay timeout", "exec delay timeout word word ...".
-global.lab.probeSeconds shortens the waits of readiness alone.
+global.lab.probeSeconds shortens the waits of readiness alone, and gives every probe the time that a busy machine takes to answer.
 */}}
 {{- define "drycc.probes" -}}
+{{- $seconds := ($.at.Values.global.lab | default dict).probeSeconds -}}
 {{- with .live }}
 livenessProbe:
-  {{- include "drycc.probe" (list . nil) | nindent 2 }}
+  {{- include "drycc.probe" (list . nil $seconds) | nindent 2 }}
 {{- end }}
 {{- with .ready }}
 readinessProbe:
-  {{- include "drycc.probe" (list . ($.at.Values.global.lab | default dict).probeSeconds) | nindent 2 }}
+  {{- include "drycc.probe" (list . $seconds $seconds) | nindent 2 }}
 {{- end }}
 {{- end }}
 
 {{- define "drycc.probe" -}}
 {{- $words := splitList " " (index . 0) -}}
 {{- $seconds := index . 1 -}}
+{{- $patient := index . 2 -}}
 {{- $how := first $words -}}
 {{- $times := list -}}
 {{- if hasPrefix "GET" $how }}
@@ -140,7 +142,7 @@ exec:
   command: {{ slice $words 3 | toJson }}
 {{- end }}
 initialDelaySeconds: {{ if $seconds }}{{ min (int $seconds) (int (index $times 0)) }}{{ else }}{{ index $times 0 }}{{ end }}
-timeoutSeconds: {{ index $times 1 }}
+timeoutSeconds: {{ if $patient }}{{ max 10 (int (index $times 1)) }}{{ else }}{{ index $times 1 }}{{ end }}
 {{- with $seconds }}
 {{- /* a program in a container costs much more than a request */}}
 periodSeconds: {{ ternary 5 . (eq $how "exec") }}

@@ -67,7 +67,8 @@ spec:
       {{- end }}
 {{- end }}
 
-{{/* Both HTTP probes; `live` and `live_delay` only where they differ from readiness. global.lab.probe_seconds shortens the waits of readiness alone. */}}
+{{/* Both HTTP probes; `live` and `live_delay` only where they differ from readiness. global.lab.probe_seconds shortens the waits of readiness alone,
+and gives every probe the time that a busy machine takes to answer. */}}
 {{- define "workflow.probes" -}}
 {{- $seconds := (.at.Values.global.lab | default dict).probe_seconds -}}
 livenessProbe:
@@ -75,7 +76,7 @@ livenessProbe:
     path: {{ .live | default .ready }}
     port: {{ .port }}
   initialDelaySeconds: {{ .live_delay | default .delay }}
-  timeoutSeconds: {{ .timeout | default 1 }}
+  timeoutSeconds: {{ if $seconds }}{{ max 10 (int .timeout) }}{{ else }}{{ .timeout | default 1 }}{{ end }}
 readinessProbe:
   httpGet:
     path: {{ .ready }}
@@ -86,7 +87,7 @@ readinessProbe:
 {{- define "workflow.readiness_times" -}}
 {{- $seconds := (.at.Values.global.lab | default dict).probe_seconds -}}
 initialDelaySeconds: {{ if $seconds }}{{ min (int $seconds) (int .delay) }}{{ else }}{{ .delay }}{{ end }}
-timeoutSeconds: {{ .timeout | default 1 }}
+timeoutSeconds: {{ if $seconds }}{{ max 10 (int .timeout) }}{{ else }}{{ .timeout | default 1 }}{{ end }}
 {{- with $seconds }}
 periodSeconds: {{ $.period | default . }}
 {{- end }}
