@@ -22,7 +22,7 @@ PLAYBOOK := $(BIN)/ansible-playbook
 DEMO_LAB ?= demo
 PLATFORM ?= hephy
 
-.PHONY: help setup lint sanity unit matrix lab-test contract integration test proof-faults demo bench build clean
+.PHONY: help setup lint sanity unit lab-test contract integration test proof-matrix proof-faults demo bench build clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -76,10 +76,7 @@ sanity: tools ## ansible-test sanity with every Python at hand
 	@$(PYTEST) -v tests/quality/test_sanity.py
 
 unit: tools ## Quality gates and unit tests
-	@$(PYTEST) tests/quality tests/unit
-
-matrix: tools ## Unit tests and a play with every ansible-core that the Pythons at hand can install
-	@$(PYTEST) -v tests/quality/test_matrix.py
+	@$(PYTEST) tests/quality tests/unit $(PROOFS)
 
 lab-test: setup ## The lab itself
 	@$(PYTEST) tests/lab
@@ -88,16 +85,21 @@ contract: setup ## Every module on every platform: check mode, second run, secre
 	@$(PYTEST) tests/contract
 
 integration: setup ## harden.yml and helm upgrade on the lab
-	@$(PYTEST) tests/integration
+	@$(PYTEST) tests/integration $(PROOFS)
 
 # What the tests build is built before they begin, where its progress can be seen. Three processes share the tests out: most of them wait for a cluster.
 WORKERS ?= 3
-test: setup ## All tests; ends with one summary
+# These have commands of their own.
+PROOFS := --ignore=tests/quality/test_matrix.py --ignore-glob='*/test_faults_*'
+test: setup ## All tests but the two proofs; ends with one summary
 	@$(LAB) images --programs --platforms
-	@$(PYTEST) -n $(WORKERS) $(TESTS)
+	@$(PYTEST) -n $(WORKERS) $(PROOFS)
+
+proof-matrix: tools ## Unit tests and a play with every ansible-core that the Pythons at hand can install
+	@$(PYTEST) --proof build/proof-matrix.json tests/quality/test_matrix.py
 
 proof-faults: setup ## Rights taken away, policies, a server that dies: each ends in a documented error
-	@$(PYTEST) tests/integration -k faults
+	@$(PYTEST) --proof build/proof-faults.json tests/integration -k faults
 
 demo: setup ## Real cluster, real platform, harden.yml twice; the lab stays
 	@$(LAB) up --name $(DEMO_LAB) --platform $(PLATFORM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from tests import labs
+from tests.proof import Proof
 
 if TYPE_CHECKING:
     from lab.cluster import Cluster
@@ -24,8 +26,6 @@ FOREIGN = ("ANSIBLE_", "K8S_AUTH_", "KUBECONFIG")
 # together only two bring up a lab.
 GROUPS = (
     "tests/contract",
-    "tests/integration/test_faults",
-    "tests/quality/test_matrix",
     "tests/quality",
     "tests/integration/test_harden",
     "tests/integration",
@@ -39,7 +39,13 @@ def interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--proof", type=pathlib.Path, help="write every test's outcome and seconds to this file, as JSON")
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if config.option.proof:
+        config.pluginmanager.register(Proof(config.option.proof))
     # pytest tears its fixtures down after a KeyboardInterrupt, but dies of SIGTERM.
     signal.signal(signal.SIGTERM, interrupt)
     # Whoever starts a job in the background lets it ignore Ctrl-C, and its children with it: the tests of Ctrl-C need it heard.

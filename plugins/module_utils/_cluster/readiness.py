@@ -15,8 +15,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.plan import R
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 
 READY, PROGRESSING, FAILED = "ready", "progressing", "failed"
-# A pod that finds no node may still get one (a terminating pod makes room, a node comes back): that long we wait, in seconds.
-UNSCHEDULABLE_AFTER = 15.0
+# A pod that finds no node may still get one (a pod that ends makes room, for which it has 30 seconds by default; a node comes back): that long we wait.
+UNSCHEDULABLE_AFTER = 45.0
 # A container without a readiness probe counts as ready as soon as it runs, even if it dies a moment later: such a rollout has to last so long, in seconds,
 # without a restart; longer than the kubelet's first pause between two starts, once it has been restarted.
 SETTLE = 2.0

@@ -126,7 +126,7 @@ def test_other_kinds(kind: str, spec: dict[str, Any], conditions: list[dict[str,
         (pod({"terminated": {"exitCode": 3}, "restarts": 1}), "CrashLoopBackOff (exit code 3)"),
         (pod({"terminated": {"exitCode": 0}, "restarts": 1}), "CrashLoopBackOff (exit code 0)"),
         (pod(initContainerStatuses=[{"name": "i", "state": {"terminated": {"exitCode": 1}}, "restartCount": 1}]), "container i: CrashLoopBackOff"),
-        (pod(conditions=[condition("PodScheduled", "False", "Unschedulable", since="2026-01-01T11:59:40Z")]), "no node takes it"),
+        (pod(conditions=[condition("PodScheduled", "False", "Unschedulable", since="2026-01-01T11:59:10Z")]), "no node takes it"),
     ],
 )
 def test_a_pod_that_will_not_start_fails_its_workload(seen: dict[str, Any], reason: str) -> None:
@@ -144,7 +144,7 @@ def test_a_pod_that_will_not_start_fails_its_workload(seen: dict[str, Any], reas
         pod({"terminated": {"exitCode": 1}, "restarts": 0}),
         pod(initContainerStatuses=[{"name": "i", "state": {"terminated": {"exitCode": 0}}, "restartCount": 1}]),
         pod({"running": {}, "restarts": 9}),
-        pod(conditions=[condition("PodScheduled", "False", "Unschedulable", since="2026-01-01T11:59:55Z")]),
+        pod(conditions=[condition("PodScheduled", "False", "Unschedulable", since="2026-01-01T11:59:20Z")]),
         pod(conditions=[condition("PodScheduled", "False", "SchedulingGated", since="2026-01-01T11:00:00Z")]),
     ],
 )
