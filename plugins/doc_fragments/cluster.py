@@ -13,7 +13,8 @@ options:
     description:
       - Path of a kubeconfig file, or its content as a dictionary.
       - Without it, and without O(host), E(KUBECONFIG) and the default kubeconfig are tried, then the service account of the pod.
-      - Can be given by the environment variable E(K8S_AUTH_KUBECONFIG).
+      - Can be given by the environment variable E(K8S_AUTH_KUBECONFIG). One that logs in with a command (C(exec)) is quicker given by a variable, since
+        the client library is then imported once a playbook.
     type: raw
   context:
     description:
