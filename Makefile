@@ -22,7 +22,7 @@ PLAYBOOK := $(BIN)/ansible-playbook
 DEMO_LAB ?= demo
 PLATFORM ?= hephy
 
-.PHONY: help setup lint sanity unit lab-test contract integration test proof-matrix proof-faults demo bench build clean
+.PHONY: help setup lint sanity unit lab-test contract moves integration test proof-matrix proof-faults proof-storage demo bench build clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -84,14 +84,17 @@ lab-test: setup ## The lab itself
 contract: setup ## Every module on every platform: check mode, second run, secrets, faults
 	@$(PYTEST) tests/contract
 
+moves: setup ## Object storage and database of a whole platform moved out of the cluster
+	@$(PYTEST) tests/moves
+
 integration: setup ## harden.yml and helm upgrade on the lab
 	@$(PYTEST) tests/integration $(PROOFS)
 
 # What the tests build is built before they begin, where its progress can be seen. Three processes share the tests out: most of them wait for a cluster.
 WORKERS ?= 3
 # These have commands of their own.
-PROOFS := --ignore=tests/quality/test_matrix.py --ignore-glob='*/test_faults_*'
-test: setup ## All tests but the two proofs; ends with one summary
+PROOFS := --ignore=tests/quality/test_matrix.py --ignore-glob='*/test_faults_*' --ignore=tests/stores --ignore=tests/databases
+test: setup ## All tests but the three proofs; ends with one summary
 	@$(LAB) images --programs --platforms
 	@$(PYTEST) -n $(WORKERS) $(PROOFS)
 
@@ -100,6 +103,10 @@ proof-matrix: tools ## Unit tests and a play with every ansible-core that the Py
 
 proof-faults: setup ## Rights taken away, policies, a server that dies: each ends in a documented error
 	@$(PYTEST) --proof build/proof-faults.json tests/integration -k faults
+
+proof-storage: setup ## Buckets and databases moved between real servers, with every fault; and both moves of a whole platform
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-proofs.txt || $(BIN)/python -m pip install --quiet -r requirements-proofs.txt
+	@$(PYTEST) --proof build/proof-storage.json tests/stores tests/databases tests/moves
 
 demo: setup ## Real cluster, real platform, harden.yml twice; the lab stays
 	@$(LAB) up --name $(DEMO_LAB) --platform $(PLATFORM)

@@ -2,6 +2,7 @@
 
 =====================  ============================================
 10.x.0.1, .2, ...      nodes
+10.x.0.241, .242       servers beside the cluster: a store, a PostgreSQL
 10.x.0.254             this machine, on the bridge
 10.x.64.0/18           pods: 10.x.(64+n).0/24 on node n
 10.x.96.0/19           of these, on KWOK nodes: nothing answers there
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 
 MAX_LABS = 10
 MAX_NODES = 9
+SERVERS = {"store": 241, "postgres": 242}
 ZONES = ("zone-a", "zone-b", "zone-c")
 
 
@@ -100,6 +102,18 @@ class Addresses:
     def plug(self, number: int) -> str:
         """This machine's end of a node's cable."""
         return f"{self.bridge}-{number}"
+
+    def server(self, name: str) -> str:
+        """Address of a server beside the cluster."""
+        return f"{self._start}.0.{SERVERS[name]}"
+
+    def server_plug(self, name: str) -> str:
+        """This machine's end of a server's cable."""
+        return f"{self.bridge}-{name}"
+
+    def server_cgroup(self, name: str) -> str:
+        """Control group folder of a server."""
+        return f"{self.bridge}/{name}"
 
     def cgroup(self, number: int) -> str:
         """Control group folder of a node."""

@@ -64,6 +64,7 @@ MODULES = {
     "helm4": Module({"helm4": Program("helm.sh/helm/v4/cmd/helm", 90)}, stamps=(("helm.sh/helm/v4", "helm.sh/helm/v4/internal/version.version"),)),
     "coredns": Module({"coredns": Program("github.com/coredns/coredns", 135)}),
     "minio": Module({"minio": Program("github.com/minio/minio", 260)}),
+    "versitygw": Module({"versitygw": Program("github.com/versity/versitygw/cmd/versitygw", 105)}),
     "gateway-api": Module({}),  # only its CRDs
 }
 _HOME_OF = {program: module for module, entry in MODULES.items() for program in entry.programs}

@@ -1,4 +1,4 @@
-"""The command line: python -m lab up | down | status | shell | images | setup."""
+"""The command line: python -m lab up | down | status | store | postgres | seed | shell | images | setup."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from lab import allocation, builds, cgroups, cleanup, content, images, nodes, pa
 from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.layout import Layout
+from lab.machines import Machine
+from lab.platforms import charts
 from lab.progress import Steps
+from lab.servers import Server
 
 _say = partial(print, flush=True)
 
@@ -58,6 +61,19 @@ def _parser() -> argparse.ArgumentParser:
     down.add_argument("--purge", action="store_true", help="remove the state too")
     down.add_argument("--cache", action="store_true", help="with --all --purge: remove compiled programs and images as well")
     command("status", _status, "show the labs", named=False)
+    for name, text in (("store", "the S3 server beside the cluster"), ("postgres", "the PostgreSQL beside the cluster")):
+        server = command(name, partial(_server, name), f"{text}: up, down, or a fault")
+        server.add_argument("verb", choices=("up", "down", "kill", "stop", "start", "cut", "mend"))
+        server.add_argument("--purge", action="store_true", help="with down: remove its data too")
+        server.add_argument("--pods-only", action="store_true", help="with cut: this machine still reaches it")
+        if name == "store":
+            server.add_argument("--region", default="us-east-1", help="what requests are signed for (default: %(default)s)")
+        else:
+            server.add_argument("--max-connections", type=int, default=100, help="(default: %(default)s)")
+    seed = command("seed", _seed, "put real data into a platform: images, slugs, an app, rows")
+    seed.add_argument("--platform", choices=charts.names(), default="hephy", help="(default: %(default)s)")
+    seed.add_argument("--seed", type=int, default=1, help="the same number gives the same data (default: %(default)s)")
+    seed.add_argument("--megabytes", type=int, default=0, metavar="N", help="fill a table of the platform's database up to this size")
     shell = command("shell", _shell, "a shell, or one command, that talks to a lab's cluster")
     shell.add_argument("--node", type=int, metavar="N", help="inside this node instead")
     shell.add_argument("words", nargs="*", metavar="COMMAND", help="after --: a command instead of a shell")
@@ -100,19 +116,47 @@ def _status(_options: argparse.Namespace) -> int:
         _say(f"{name}: {'up' if cluster.is_up() else 'not up'}, {layout.addresses.network}, {used >> 20} MiB, kubeconfig {layout.kubeconfig}")
         for platform, namespace in cluster.facts["platforms"].items():
             _say(f"  platform {platform}" + (f" in {namespace}" if namespace else ""))
+        for server in (cluster.store(), cluster.postgres()):
+            if server.folder.exists():
+                _say(f"  {server.name} {server.address}: {_running(server.machine)}, {server.credentials_file}")
         for number in layout.node_numbers():
             _say(f"  node{number} {layout.addresses.node(number)}: {_daemons(layout, number)}")
     return 0
 
 
 def _daemons(layout: Layout, number: int) -> str:
-    if not nodes.init_pid(layout, number):
+    return _running(nodes.machine(layout, number))
+
+
+def _running(machine: Machine) -> str:
+    if not machine.init_pid():
         return "down"
     found = []
-    for component, wanted in nodes.components(layout, number).items():
-        pid = nodes.component_pid(layout, number, component)
+    for component, wanted in machine.components().items():
+        pid = machine.component_pid(component)
         found.append(f"{component} {pid or ('DOWN' if wanted else 'stopped')}")
     return ", ".join(found)
+
+
+def _server(name: str, options: argparse.Namespace) -> int:
+    cluster = Cluster(options.name)
+    server: Server = cluster.store(options.region) if name == "store" else cluster.postgres(options.max_connections)
+    if options.verb == "up":
+        server.up(_say)
+        _say(f"  {name} of lab {options.name} at {server.address}: {server.credentials_file}")
+    elif options.verb == "down":
+        server.down(options.purge)
+    elif options.verb == "cut":
+        server.cut(options.pods_only)
+    else:
+        {"kill": server.kill, "stop": server.stop, "start": server.start, "mend": server.mend}[options.verb]()
+    return 0
+
+
+def _seed(options: argparse.Namespace) -> int:
+    from lab.seed import command  # only this needs it
+
+    return command(Cluster(options.name), options.platform, options.seed, options.megabytes, _say)
 
 
 def _shell(options: argparse.Namespace) -> int:

@@ -16,7 +16,9 @@ from lab.api import Api
 from lab.errors import LabError
 from lab.layout import Layout
 from lab.pki import VALID_DAYS
+from lab.postgres import Postgres
 from lab.progress import Report, Steps, silent, span
+from lab.stores import ObjectStore
 
 _CORE_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl", "etcd", "coredns")
 _READY_SECONDS = 90.0
@@ -242,6 +244,16 @@ class Cluster:
         token = self.kubectl("create", "token", name, "--namespace", namespace, f"--duration={valid_for_seconds}s").strip()
         target = self.layout.authority.folder / f"account-{_file_name(namespace)}-{_file_name(name)}.kubeconfig"
         return self.layout.authority.write_kubeconfig(name, token=token, path=target, namespace=namespace)
+
+    # Servers beside the cluster
+
+    def store(self, region: str = "us-east-1", capacity: int | None = None) -> ObjectStore:
+        """The S3 server outside; ``up`` brings it up. Its data lie in memory, ``capacity`` bytes at most, where that is given."""
+        return ObjectStore(self.name, region, capacity)
+
+    def postgres(self, max_connections: int = 100, tls_only: bool = False, **settings: str) -> Postgres:
+        """The PostgreSQL outside; ``up`` brings it up, anew where these settings are not the ones that it runs with."""
+        return Postgres(self.name, max_connections, tls_only, **settings)
 
     # Faults
 

@@ -19,6 +19,23 @@ cluster.local:{port} in-addr.arpa:{port} {{
     ttl 5
   }}
 }}
+# the store beside the cluster answers to the names that software derives from a region of Amazon's
+amazonaws.com:{port} {{
+  bind {address}
+  template IN A {{
+    match "^([^.]+[.])?s3([.][a-z0-9-]+)?[.]amazonaws[.]com[.]$"
+    answer "{{{{ .Name }}}} 5 IN A {store}"
+    fallthrough
+  }}
+  template IN AAAA {{
+    match "^([^.]+[.])?s3([.][a-z0-9-]+)?[.]amazonaws[.]com[.]$"
+    rcode NOERROR
+    fallthrough
+  }}
+  template ANY ANY {{
+    rcode NXDOMAIN
+  }}
+}}
 # there is no world outside
 .:{port} {{
   bind {address}
@@ -32,7 +49,8 @@ cluster.local:{port} in-addr.arpa:{port} {{
 def write_configuration(layout: Layout) -> Path:
     """Write CoreDNS's configuration file."""
     path = layout.node(1) / "Corefile"
-    paths.write(path, _CONFIGURATION.format(port=PORT, address=layout.addresses.node(1), kubeconfig=layout.authority.kubeconfig("coredns")))
+    addresses, account = layout.addresses, layout.authority.kubeconfig("coredns")
+    paths.write(path, _CONFIGURATION.format(port=PORT, address=addresses.node(1), kubeconfig=account, store=addresses.server("store")))
     return path
 
 

@@ -35,10 +35,11 @@ class Image:
     cmd: tuple[str, ...] = ()
     user: str = ""
     env: tuple[str, ...] = ()
+    stop_signal: str = ""
 
     def config(self) -> bytes:
         """The image's configuration as it is stored."""
-        start = {"Entrypoint": list(self.entrypoint), "Cmd": list(self.cmd)}
+        start = {"Entrypoint": list(self.entrypoint), "Cmd": list(self.cmd), "StopSignal": self.stop_signal}
         return _json(
             {
                 "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
@@ -91,7 +92,7 @@ def platforms(report: Report) -> list[Image]:
 
 
 def _from_table(name: str, entry: Any, shared: tuple[Layer, ...]) -> Image:
-    unknown = set(entry) - {"entrypoint", "cmd", "user", "env"} if isinstance(entry, Mapping) else {"it is no mapping"}
+    unknown = set(entry) - {"entrypoint", "cmd", "user", "env", "stop_signal"} if isinstance(entry, Mapping) else {"it is no mapping"}
     if unknown or not entry.get("entrypoint"):
         raise LabError(f"{paths.IMAGE_TABLE}: {name}: {', '.join(unknown) or 'no entrypoint'}")
     env = entry.get("env") or {}
@@ -102,6 +103,7 @@ def _from_table(name: str, entry: Any, shared: tuple[Layer, ...]) -> Image:
         tuple(map(str, entry.get("cmd") or ())),
         str(entry.get("user") or ""),
         tuple(f"{key}={value}" for key, value in sorted(env.items())),
+        str(entry.get("stop_signal") or ""),
     )
 
 

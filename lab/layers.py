@@ -113,6 +113,25 @@ def debian(report: Report) -> Layer:
     return _kept("debian", recipe, make, report)
 
 
+def unpacked(layer: Layer, report: Report = silent) -> Path:
+    """The layer as a folder, made if need be: for programs that run beside the cluster. Nobody may write to it."""
+    top = paths.private_folder(paths.images() / "roots")
+    place = top / layer.digest[:16]
+    with locks.held(top / "lock", lambda: report("  image layer: another process unpacks it, waiting")):
+        if not place.exists():
+            fresh = top / "fresh"
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir()
+            fresh.chmod(0o755)
+            processes.run(["tar", "--extract", "--preserve-permissions", "--numeric-owner", "--directory", fresh, "--file", layer.path])
+            used = {source for note in paths.labs().glob("*/servers/*/node.json") for source in (paths.read_json(note) or {}).get("read_only_binds", {})}
+            for old in top.iterdir():
+                if old.is_dir() and old != fresh and str(old) not in used:
+                    shutil.rmtree(old)
+            fresh.rename(place)
+    return place
+
+
 def _mirrors() -> list[str]:
     """The mirrors that this machine's own apt uses, if it is a Debian; else mmdebstrap takes its default."""
     release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)

@@ -36,6 +36,10 @@ class Layout:
         """State of a node."""
         return self.directory / node_name(number)
 
+    def server(self, name: str) -> Path:
+        """State of a server beside the cluster."""
+        return self.directory / "servers" / name
+
     def log(self, number: int, component: str) -> Path:
         """Log of a daemon on a node; ``supervisor`` is the node's first process."""
         return self.node(number) / "log" / f"{component}.log"

@@ -51,20 +51,29 @@ def lay(addresses: Addresses, mark: str) -> None:
         path = Path("/proc/sys/net") / file
         if path.exists():
             path.write_text(value)
-    routes = [f"route replace {addresses.node_pods(number)} via {addresses.node(number)}" for number in range(1, MAX_NODES + 1)]
+    routes = pod_routes(addresses, "replace")
     _ip(f"address replace {addresses.host}/24 dev {bridge}", f"link set {bridge} up", f"route replace {addresses.services} via {addresses.node(1)}", *routes)
 
 
-def plug(addresses: Addresses, number: int, init: int) -> None:
-    """Lay a cable from the bridge into the network namespace of a node's first process."""
-    cable = addresses.plug(number)
-    unplug(addresses, number)
-    _ip(f"link add {cable} type veth peer name eth0 netns {init}", f"link set {cable} master {addresses.bridge} up")
+def plug(cable: str, bridge: str, init: int) -> None:
+    """Lay a cable from the bridge into the network namespace of a machine's first process."""
+    unplug(cable)
+    _ip(f"link add {cable} type veth peer name eth0 netns {init}", f"link set {cable} master {bridge} up")
 
 
-def unplug(addresses: Addresses, number: int) -> None:
+def unplug(cable: str) -> None:
     """Take the cable away. The kernel does it too when the namespace ends, but later."""
-    _remove(addresses.plug(number))
+    _remove(cable)
+
+
+def cut(cable: str) -> None:
+    """Let nothing through a cable: both sides wait for answers that do not come, and nobody is told."""
+    _ip(f"link set {cable} down")
+
+
+def mend(cable: str) -> None:
+    """Let a cable that was cut work again."""
+    _ip(f"link set {cable} up")
 
 
 def remove(addresses: Addresses) -> None:
@@ -94,6 +103,21 @@ def node_commands(addresses: Addresses, number: int) -> list[str]:
         "route add unreachable default",  # fails at once what would leave the machine
         *(f"route add {addresses.node_pods(peer)} via {addresses.node(peer)}" for peer in others),
     ]
+
+
+def server_commands(addresses: Addresses, name: str) -> list[str]:
+    """What a server beside the cluster does with its end of the cable."""
+    return [
+        f"address add {addresses.server(name)}/24 dev eth0",
+        "link set eth0 up",
+        "route add unreachable default",
+        *pod_routes(addresses),
+    ]
+
+
+def pod_routes(addresses: Addresses, verb: str = "add") -> list[str]:
+    """The ways to the pods, each by way of its node."""
+    return [f"route {verb} {addresses.node_pods(number)} via {addresses.node(number)}" for number in range(1, MAX_NODES + 1)]
 
 
 def check_kernel() -> None:

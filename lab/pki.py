@@ -100,6 +100,12 @@ class Authority:
             self.issue(f"{name}-server", name, usage="serverAuth", names=[f"DNS:{name}", f"IP:{self.addresses.node(number)}"])
         self._client(name, f"system:node:{name}", ("system:nodes",))
 
+    def ensure_server(self, name: str, names: Sequence[str]) -> tuple[Path, Path]:
+        """Make the certificate that a server beside the cluster shows, for these names (DNS:..., IP:...); return it and its key."""
+        if not self._fresh(f"{name}-server"):
+            self.issue(f"{name}-server", name, usage="serverAuth", names=names)
+        return self.folder / f"{name}-server.crt", self.folder / f"{name}-server.key"
+
     def _client(self, name: str, common_name: str, groups: Sequence[str]) -> None:
         if not self._fresh(name) or not self.kubeconfig(name).exists():
             self.issue(name, common_name, groups)

@@ -70,6 +70,15 @@ def program(pid: int) -> str:
         return ""
 
 
+def command(pid: int) -> list[str]:
+    """The words that the process was started with, none when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return []
+    return text.removesuffix("\0").split("\0") if text else []
+
+
 def memory(pid: int) -> int:
     """Bytes of memory that are the process's own share (PSS)."""
     try:

@@ -25,6 +25,7 @@ PACKAGES = {
     "gcc": "gcc",
     "libc6-dev": "/usr/include/stdlib.h",
     "openssl": "openssl",
+    "postgresql-client": "pg_dump",
 }
 _DAEMONS = ("containerd",)
 # Hides a running systemd from the packages' scripts, so that they install and start nothing; only the command sees it so.

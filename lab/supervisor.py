@@ -41,12 +41,15 @@ def settle(plan: dict[str, Any]) -> None:
     mount("tmpfs", "/run", "tmpfs", 0, "mode=755")
     for folder in plan["run_folders"]:
         Path(folder).mkdir(parents=True, exist_ok=True)
-    for source, target in plan["binds"].items():
-        Path(source).mkdir(parents=True, exist_ok=True)
-        mount(source, target, "", MS_BIND)
     for source, target in plan["read_only_binds"].items():
         mount(source, target, "", MS_BIND)
         mount("none", target, "", MS_REMOUNT | MS_BIND | MS_RDONLY)
+    for target, size in plan.get("in_memory", {}).items():
+        mount("tmpfs", target, "tmpfs", 0, f"size={size}")
+    # last: some lie within the read-only ones
+    for source, target in plan["binds"].items():
+        Path(source).mkdir(parents=True, exist_ok=True)
+        mount(source, target, "", MS_BIND)
     for number, (path, value) in enumerate(plan["shown"].items()):
         shown = Path(f"/run/shown-{number}")
         shown.write_text(f"{value}\n")
@@ -60,6 +63,7 @@ def settle(plan: dict[str, Any]) -> None:
     subprocess.run(["ip", "-batch", "-"], input="\n".join(plan["network"]) + "\n", text=True, check=True)
     for path, value in plan["settings"].items():
         Path(path).write_text(value)
+    Path("/run/settled").touch()
 
 
 class Daemon:

@@ -29,7 +29,10 @@ GROUPS = (
     "tests/quality",
     "tests/integration/test_harden",
     "tests/integration",
+    "tests/moves",
     "tests/lab",
+    "tests/databases",
+    "tests/stores",
     "tests/platforms",
     "tests",
 )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import Connection, connect
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.forward import forwarded
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.readiness import wait_ready
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.streams import execute, http_through
@@ -279,6 +283,31 @@ def test_http_through_the_api_server(served: Served) -> None:
         body = "é" * 50_000
         posted = http_through(objects.connection, namespace, pod, port, "POST", "/", {"Host": "web.example"}, body, tls=tls)
         assert (posted.status, dict(posted.headers)["x-host"], posted.text) == (201, "web.example", body + "x" * 200_000)
+
+
+def test_a_forwarded_port_serves_several_programs_at_once_and_is_gone_afterwards(served: Served) -> None:
+    objects, namespace, pod = served.objects, served.namespace, served.pod
+    with forwarded(objects.connection, namespace, lambda: pod, 8000) as forward, ThreadPoolExecutor(4) as pool:
+        url, body = f"http://127.0.0.1:{forward.port}/", b"y" * 3_000_000
+
+        def post(_number: int) -> bytes:
+            with urllib.request.urlopen(urllib.request.Request(url, body), timeout=60) as answer:
+                return bytes(answer.read())
+
+        answers = list(pool.map(post, range(6)))
+        port = forward.port
+    assert answers == [body + b"x" * 200_000] * 6
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def test_a_forwarded_port_on_which_nothing_listens_tells_why(served: Served) -> None:
+    objects, namespace, pod = served.objects, served.namespace, served.pod
+    with forwarded(objects.connection, namespace, lambda: pod, 9) as forward:
+        with socket.create_connection(("127.0.0.1", forward.port), timeout=30) as client:
+            assert client.recv(1) == b""
+        assert isinstance(forward.failure, errors.Unavailable)
+        assert "Nothing answers on port 9" in forward.failure.message
 
 
 def test_streams_carry_the_identity_and_take_the_proxy(lab_cluster: Cluster, served: Served) -> None:

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,9 +18,12 @@ from typing import Any
 
 import pytest
 
-from lab import allocation, cleanup, nodes, paths, processes
+from lab import allocation, cgroups, cleanup, nodes, paths, postgres, processes, stores
 from lab.cluster import Cluster
 from lab.errors import CommandFailed, LabError
+from lab.image.lab import s3
+from lab.seed import rows
+from lab.stores import ObjectStore
 from tests import labs
 
 NAME = "selftest"
@@ -240,6 +244,90 @@ def test_a_node_without_power_comes_back_with_its_pods(cluster: Cluster, web: li
     cluster.kubectl("wait", "pod", "-l", "app=web", "--for=condition=Ready", "--timeout=60s")
 
 
+@pytest.fixture(scope="module")
+def store(cluster: Cluster) -> ObjectStore:
+    """The store beside the cluster, with one object in it."""
+    made = cluster.store()
+    made.up()
+    made.make_bucket("kept")
+    assert put(made.client(), "kept", "key", b"text") == 200
+    return made
+
+
+def put(client: s3.Store, bucket: str, key: str, body: bytes) -> int:
+    with tempfile.TemporaryFile() as file:
+        file.write(body)
+        return client.put(bucket, key, file)
+
+
+def text_of(client: s3.Store, bucket: str, key: str) -> bytes:
+    return client.send("GET", f"/{bucket}/{key}").body
+
+
+def test_pods_reach_the_store_beside_the_cluster_also_by_amazons_name(cluster: Cluster, web: list[dict[str, Any]], store: ObjectStore) -> None:
+    ask = "curl -s -m 3 -o /dev/null -w %{http_code}"
+    secured = f"{ask} --cacert /var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
+    for pod in web:
+        assert inside(cluster, pod, f"{ask} {store.endpoint}/health") == "200"
+        assert inside(cluster, pod, f"{secured} {store.amazon_endpoint}/health") == "200"
+    assert text_of(store.client(tls=True), "kept", "key") == b"text"
+    words = [word for pid in cgroups.members(cluster.layout.addresses.bridge) for word in processes.command(pid)]
+    assert str(store.folder / "buckets") in words
+    assert not [word for word in words if store.root.secret_key in word]
+
+
+def test_a_user_of_the_store_may_do_what_it_was_given_and_no_more(store: ObjectStore) -> None:
+    store.make_bucket("other")
+    reader, writer = store.add_user({"kept": stores.READ}), store.add_user({"kept": stores.WRITE})
+    assert (text_of(store.client(reader), "kept", "key"), put(store.client(reader), "kept", "new", b"x")) == (b"text", 403)
+    assert (put(store.client(writer, tls=True), "kept", "new", b"x"), put(store.client(writer), "other", "new", b"x")) == (200, 403)
+    assert [entry.key for entry in store.client(reader).entries("kept")] == ["key", "new"]
+    store.allow("kept", writer, stores.READ)
+    store.remove_user(reader)
+    assert (put(store.client(writer), "kept", "new", b"y"), store.client(reader).send("GET", "/kept/key").status) == (403, 403)
+
+
+def test_the_store_takes_every_fault_and_keeps_its_data(cluster: Cluster, web: list[dict[str, Any]], store: ObjectStore) -> None:
+    def asked() -> str:
+        return inside(cluster, web[0], f"curl -s -m 2 -o /dev/null {store.endpoint}/health; echo $?")
+
+    store.cut(pods_only=True)
+    assert (asked(), store.ready()) == ("28", True)
+    store.mend()
+    assert asked() == "0"
+    store.cut()
+    assert asked() in ("7", "28")
+    store.mend()
+    store.stop()
+    assert (asked(), store.ready()) == ("7", False)
+    store.start()
+    store.kill()
+    store.wait_ready()
+    assert text_of(store.client(), "kept", "key") == b"text"
+
+
+def test_the_postgresql_beside_the_cluster_loses_no_acknowledged_row(cluster: Cluster, web: list[dict[str, Any]], tmp_path: Path) -> None:
+    server = cluster.postgres(max_connections=40, tls_only=True)
+    server.up()
+    app = server.make_database("app", "app")
+    assert "accepting" in inside(cluster, web[0], f"pg_isready -h {server.address}")
+    with pytest.raises(CommandFailed, match="no encryption"):
+        postgres.ask(app, "SELECT 1", sslmode="disable")
+    assert postgres.ask(app, "SHOW max_connections", sslmode="require") == [["40"]]
+    ledger = tmp_path / "ledger"
+    with rows.Writer(lambda: app, ledger, pause=0.001) as writer:
+        server.kill()
+        server.wait_ready()
+        before = writer.acknowledged
+        assert processes.wait_until(lambda: writer.acknowledged > before + 20, 15)
+    assert len(ledger.read_text().splitlines()) == writer.acknowledged
+    assert rows.lost(app, ledger) == []
+    assert postgres.ask(app, "WITH gone AS (DELETE FROM lab_written WHERE number = 7 RETURNING number) SELECT * FROM gone") == [["7"]]
+    assert rows.lost(app, ledger) == [f"{writer.name} 7"]
+    server.down(purge=True)
+    assert not server.folder.exists()
+
+
 def test_up_completes_what_runs_and_leaves_it_alone(cluster: Cluster) -> None:
     before = {name: cluster.component_pid(name) for name in ("etcd", "kube-apiserver", "kubelet", "kwok")}
     cluster.stop_component("kube-scheduler")
@@ -260,6 +348,21 @@ def test_down_keeps_the_state_and_up_goes_on_with_it(cluster: Cluster) -> None:
     cluster.up(report=lambda _line: None)
     cluster.kubectl("get", "secret", "canary")
     cluster.kubectl("wait", "pod", "-l", "app=web", "--for=condition=Ready", "--timeout=60s")
+
+
+def test_the_store_went_down_with_its_lab_and_its_data_did_not(store: ObjectStore) -> None:
+    assert not store.is_up()
+    store.up()
+    assert text_of(store.client(), "kept", "key") == b"text"
+
+
+def test_a_crash_while_the_store_comes_up_is_cleaned_by_down(cluster: Cluster, store: ObjectStore) -> None:
+    store.down()
+    with subprocess.Popen([sys.executable, "-m", "lab", "store", "up", "--name", NAME], cwd=paths.CHECKOUT) as command:
+        assert processes.wait_until(lambda: cgroups.members(store.machine.group), 30, pause=0.01)
+        command.kill()
+    cluster.down()
+    assert cleanup.traces(NAME, cluster.index) == []
 
 
 def crash(moment: str, name: str = NAME, by: signal.Signals = signal.SIGKILL) -> int:
@@ -310,8 +413,11 @@ def test_the_command_line_shows_the_lab(cluster: Cluster) -> None:
     def lab(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-m", "lab", *words], cwd=paths.CHECKOUT, capture_output=True, text=True, check=False)
 
+    assert lab("store", "up", "--name", NAME).returncode == 0
+    assert lab("store", "stop", "--name", NAME).returncode == 0
     shown = lab("status").stdout
     assert f"{NAME}: up" in shown
+    assert "plain stopped, tls stopped" in shown
     assert "kube-apiserver" in shown
     assert "node/node1" in lab("shell", "--name", NAME, "--", "kubectl", "get", "nodes", "-o", "name").stdout
     assert lab("shell", "--name", NAME, "--node", "2", "hostname").stdout == "node2\n"

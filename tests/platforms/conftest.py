@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
+from lab import builds
 from tests.platforms.sandbox import Sandbox, free_port
 
 
@@ -19,6 +22,19 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     folder = tmp_path_factory.mktemp("image")
     yield Sandbox.unpack(folder)
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def image(sandbox: Sandbox) -> Sandbox:
+    """The image with the store's program in it."""
+    program, target = builds.binary("minio"), sandbox.folder / "usr/local/bin/minio"
+    if not target.exists():
+        try:
+            os.link(program, target)
+        except OSError:  # another file system
+            target.write_bytes(program.read_bytes())
+            target.chmod(0o755)
+    return sandbox
 
 
 @dataclass
@@ -34,7 +50,9 @@ class Database:
     def running(self) -> Iterator[None]:
         """Runs the server; twice in a row it finds its data again."""
         command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "postgres", "-D", "/var/lib/postgresql/lab", "-p", str(self.port)]
-        with self.sandbox.running(*command, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", port=self.port):
+        command += ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+        # by SIGTERM it would wait until the last client has gone
+        with self.sandbox.running(*command, port=self.port, stop_signal=signal.SIGINT):
             # the port is open before the server lets anybody in
             self.sandbox.run("sh", "-c", "until pg_isready -q -h 127.0.0.1 -p $PORT; do sleep 0.05; done", env={"PORT": str(self.port)})
             yield

@@ -96,7 +96,7 @@ def test_a_component_that_is_not_to_be_had_answers_its_probes_and_no_more(sandbo
 
 def test_init_containers_wait_until_every_end_answers(sandbox: Sandbox) -> None:
     script = """
-    netcat -v -u postgres://user:word@127.0.0.1:7001/name,http://127.0.0.1:7002 -a 127.0.0.1:7003 > /tmp/waited & sleep 0.5
+    netcat -v -u 'postgres://user:word@127.0.0.1:7001/name,http://127.0.0.1:7002,$(NOT_SET)' -a 127.0.0.1:7003 > /tmp/waited & sleep 0.5
     python3 /lab/answer.py 7001 7002 & sleep 0.7; kill -0 %1 && echo waits
     python3 /lab/answer.py 7003 & wait %1; echo $?; cat /tmp/waited; kill %2 %3
     """

@@ -212,6 +212,8 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 def test_every_image_is_in_the_lab_and_none_is_there_for_nothing(documents: list[dict[str, Any]], platform: str) -> None:
     known = set(yaml.safe_load(paths.IMAGE_TABLE.read_text())["images"])
     used = {container["image"] for document in documents for container in reduced(document).get("containers", {}).values()}
+    # the controller starts the apps in this one
+    used |= {document["data"]["image"] for document in documents if name_of(document) == "ConfigMap/slugrunner-config"}
     assert used <= known
     prefix = {"hephy": ("hephy/", "quay.io/deisci/"), "deis": ("quay.io/deis/",)}.get(platform, ("registry.drycc.cc/",))
     assert {name for name in known if name.startswith(prefix)} == used
@@ -269,10 +271,25 @@ def test_what_the_keys_turn_on_and_off(helm: Path, tmp_path: Path) -> None:
     assert not [name for name in names("hephy", "global.use_rbac=false") if "Role" in name]
     hosts = names("hephy", "router.host_port.enabled=true")["Deployment/deis-router"]["containers"]["deis-router"]["ports"]
     assert hosts == ["8080 host 80", "6443 host 443", "2222 host 2222", "9090 host 9090"]
-    drycc = names("drycc-head", "global.platformDomain=example.com", "database.enabled=false", "controller.databaseUrl=postgres://a:b@c/d")
+    urls = [f"{name}.databaseUrl=postgres://a:b@c/{name}" for name in ("controller", "passport", "grafana", "quickwit")]
+    drycc = names("drycc-head", "global.platformDomain=example.com", "database.enabled=false", *urls)
     assert "StatefulSet/drycc-database" not in drycc
     api = drycc["Deployment/drycc-controller-api"]["containers"]["drycc-controller-api"]["env"]
     assert api["DRYCC_DATABASE_URL"] == "<secret controller-creds/database-url>"
+    assert drycc["StatefulSet/drycc-grafana"]["containers"]["drycc-grafana"]["env"]["GF_DATABASE_URL"] == "postgres://a:b@c/grafana"
+    keyed = [name for name, shape in drycc.items() if name.startswith("Secret/") and "database-url" in shape.get("keys", ())]
+    assert sorted(keyed) == ["Secret/controller-creds", "Secret/passport-creds", "Secret/quickwit-creds"]
+    parts = {"builder": "builder-secret", "registry": "registry-secret", "database": "database-creds", "quickwit": "quickwit-creds"}
+    stores = [f"{part}.storage{key}=x" for part in parts for key in ("Bucket", "Endpoint", "Accesskey", "Secretkey")]
+    outside = names("drycc-head", "global.platformDomain=example.com", "storage.enabled=false", *stores)
+    assert "StatefulSet/drycc-storage" not in outside
+    for secret in parts.values():
+        assert {f"storage-{key}" for key in ("bucket", "endpoint", "accesskey", "secretkey", "path-style")} <= set(outside[f"Secret/{secret}"]["keys"])
+    env = outside["Deployment/drycc-builder"]["containers"]["drycc-builder"]["env"]
+    assert (env["DRYCC_STORAGE_ENDPOINT"], env["DRYCC_STORAGE_PATH_STYLE"]) == (
+        "<secret builder-secret/storage-endpoint>",
+        "<secret builder-secret/storage-path-style>",
+    )
     secure = names("drycc-head", "global.platformDomain=example.com", "global.certManagerEnabled=true")
     assert {"Certificate/drycc-auto-tls", "Issuer/drycc-issuer"} <= set(secure)
 

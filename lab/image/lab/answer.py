@@ -42,8 +42,9 @@ def converse(connection, paths, greeting):
 
 
 def answer(path, paths):
-    """The HTTP answer for a path."""
+    """The HTTP answer for a path; a status that is a function is asked for anew each time."""
     status = paths.get(path, 404)
+    status = status() if callable(status) else status
     body = b"" if status == 204 else (b"ok\n" if status < 400 else b"not found\n")
     return b"HTTP/1.1 %d Lab\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
 
@@ -56,9 +57,15 @@ def listen(port, paths, greeting):
             threading.Thread(target=converse, args=(connection, paths, greeting), daemon=True).start()
 
 
-# the first process of a container gets no default for this signal
-signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-for number, (known, greets) in parsed(sys.argv[1:]).items():
-    threading.Thread(target=listen, args=(number, known, greets), daemon=True).start()
-while True:
-    signal.pause()
+def serve(ports):
+    """Answers for ever."""
+    # the first process of a container gets no default for this signal
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    for number, (known, greets) in ports.items():
+        threading.Thread(target=listen, args=(number, known, greets), daemon=True).start()
+    while True:
+        signal.pause()
+
+
+if __name__ == "__main__":
+    serve(parsed(sys.argv[1:]))

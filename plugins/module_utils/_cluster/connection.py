@@ -53,7 +53,7 @@ _QUESTIONS = ("/apis/authorization.k8s.io/", "/apis/authentication.k8s.io/")
 
 
 # A server that has just started answers before it has read who may do what: a refusal in the first seconds is no refusal yet.
-_STARTING = 5.0
+_STARTING = 30.0
 
 
 class _Starting(NotSent):

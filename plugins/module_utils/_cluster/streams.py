@@ -29,6 +29,8 @@ except ImportError as _error:
 _V5, _V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 _STDIN, _STDOUT, _STDERR, _RESULT, _CLOSE = 0, 1, 2, 3, 255
 _CHUNK = 32 * 1024
+# Seconds that a forwarded port may serve: the program that uses it has its own patience.
+_FOR_GOOD = 7 * 24 * 3600.0
 # Stands in for the missing end of input: it hands exactly so many bytes to the command, whose exit code remains the result.
 _COUNTED = ["sh", "-c", 'count=$1; shift; head -c "$count" | "$@"', "sh"]
 
@@ -153,11 +155,10 @@ def http_through(
     With ``tls`` the request goes through TLS for ``server_name``; its certificate is not verified, because it is the API server that vouches for the pod.
     Raises Unavailable when nothing listens or no HTTP comes back, TimedOut after ``timeout`` seconds.
     """
-    deadline = Deadline(timeout)
-    socket = _Socket(connection, KINDS["Pod"].path(namespace, pod, "portforward"), [("ports", str(port))], (_V4,), deadline)
-    place = f"port {port} of the pod {namespace}/{pod}"
+    socket = PortSocket(connection, namespace, pod, port, timeout)
+    place = socket.place
     try:
-        stream: Any = _PortStream(socket, place)
+        stream: Any = _PortStream(socket)
         if tls:
             stream = _TlsStream(stream, server_name)
         client = http.client.HTTPConnection(server_name or "localhost", port, timeout=timeout)
@@ -242,53 +243,88 @@ class _Socket:
     def receive(self) -> Optional[Tuple[int, bytes]]:
         """Return the next message as (channel, data), or None when the server has closed the socket."""
         while True:
-            self._socket.settimeout(self._left())
-            try:
-                opcode, frame = self._socket.recv_data(control_frame=False)
-            except websocket.WebSocketTimeoutException:
-                raise self._late() from None
-            except websocket.WebSocketConnectionClosedException:
-                return None
-            except (websocket.WebSocketException, OSError) as error:
-                raise self._connection.broken(error, self.target, self._deadline.seconds, False) from None
-            if opcode == websocket.ABNF.OPCODE_CLOSE:
-                return None
-            if frame and frame[0] != _CLOSE:
-                return frame[0], frame[1:]
+            frame = self.receive_frame()
+            if frame is None or frame[0] != _CLOSE:
+                return frame
+
+    def receive_frame(self) -> Optional[Tuple[int, bytes]]:
+        """Return the next message, or (255, nothing) for one that only keeps the connection alive, or None when the server has closed the socket."""
+        self._socket.settimeout(self._left())
+        try:
+            opcode, frame = self._socket.recv_data(control_frame=True)
+        except websocket.WebSocketTimeoutException:
+            raise self._late() from None
+        except websocket.WebSocketConnectionClosedException:
+            return None
+        except (websocket.WebSocketException, OSError) as error:
+            raise self._connection.broken(error, self.target, self._deadline.seconds, False) from None
+        if opcode == websocket.ABNF.OPCODE_CLOSE:
+            return None
+        if opcode != websocket.ABNF.OPCODE_BINARY or not frame:
+            return _CLOSE, b""
+        return frame[0], frame[1:]
+
+    @property
+    def handle(self) -> Any:
+        """The socket of the system, to wait for."""
+        return self._socket.sock
+
+    def pending(self) -> bool:
+        """Tell whether something has come that the system no longer knows of, since TLS has read it."""
+        return bool(getattr(self._socket.sock, "pending", int)())
 
     def close(self) -> None:
         self._socket.close(timeout=1)
 
 
-class _PortStream:
-    """A forwarded port with the few methods of a socket that an HTTP client uses. Channel 0 is the data, channel 1 the error; each first names the port."""
+class PortSocket:
+    """One connection to a port of a pod. Channel 0 is the data, channel 1 the error; each first names the port."""
 
-    def __init__(self, socket: _Socket, place: str) -> None:
-        self._socket = socket
-        self._place = place
+    def __init__(self, connection: Connection, namespace: str, pod: str, port: int, timeout: float = _FOR_GOOD) -> None:
+        """Connect. Raises NotFound, Forbidden or Unavailable; whether anything listens on the port shows with the first data. ``timeout`` is for all of it."""
+        self.place = f"port {port} of the pod {namespace}/{pod}"
+        path = KINDS["Pod"].path(namespace, pod, "portforward")
+        self._socket = _Socket(connection, path, [("ports", str(port))], (_V4,), Deadline(timeout))
         self._greeted = {0: False, 1: False}
+        self.handle, self.pending, self.close = self._socket.handle, self._socket.pending, self._socket.close
+
+    def send(self, data: bytes) -> None:
+        for start in range(0, len(data), _CHUNK):
+            self._socket.send(0, bytes(data[start : start + _CHUNK]))
+
+    def receive(self) -> Optional[bytes]:
+        """Return what has come with the next message, which may be nothing, or None when the pod has closed the connection. Raises Unavailable."""
+        frame = self._socket.receive_frame()
+        if frame is None:
+            return None
+        channel, data = frame
+        if not self._greeted.get(channel, True):
+            self._greeted[channel] = True
+            data = data[2:]
+        if channel == 1 and data:
+            if b"refused" in data or b"failed to connect" in data:
+                raise Unavailable(f"Nothing answers on {self.place}.", "Is the container ready, and is it the right port?", self.place)
+            return None
+        return data if channel == 0 else b""
+
+
+class _PortStream:
+    """A forwarded port with the few methods of a socket that an HTTP client uses."""
+
+    def __init__(self, socket: PortSocket) -> None:
+        self._socket = socket
         self._kept = b""
 
     def sendall(self, data: bytes) -> None:
-        for start in range(0, len(data), _CHUNK):
-            self._socket.send(0, bytes(data[start : start + _CHUNK]))
+        self._socket.send(data)
 
     def recv(self, size: int) -> bytes:
         """Return what has come, or nothing when the pod has closed the connection."""
         while not self._kept:
-            frame = self._socket.receive()
-            if frame is None:
+            data = self._socket.receive()
+            if data is None:
                 return b""
-            channel, data = frame
-            if not self._greeted.get(channel, True):
-                self._greeted[channel] = True
-                data = data[2:]
-            if channel == 1 and data:
-                if b"refused" in data or b"failed to connect" in data:
-                    raise Unavailable(f"Nothing answers on {self._place}.", "Is the container ready, and is it the right port?", self._place)
-                return b""
-            if channel == 0:
-                self._kept = data
+            self._kept = data
         data, self._kept = self._kept[:size], self._kept[size:]
         return data
 
@@ -303,7 +339,7 @@ class _TlsStream(_PortStream):
     """TLS inside a forwarded port."""
 
     def __init__(self, stream: _PortStream, server_name: Optional[str]) -> None:
-        super().__init__(stream._socket, stream._place)
+        super().__init__(stream._socket)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

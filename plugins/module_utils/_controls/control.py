@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple, runtime_checkable
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import Connection
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
@@ -51,7 +51,9 @@ class Wanted:
     """One field as it should be.
 
     ``document`` is the object as observed, or just its apiVersion, kind and metadata when it does not exist. The empty path is the whole object.
-    ``values_path`` is the chart's key that makes the field last; None means that the chart has none.
+    ``values_path`` is the chart's key that makes the field last; None means that the chart has none. A field that is only a ``step`` on the way of work in
+    several ``stage``s is not meant to last; ``standing`` is what will stand there when its stage comes, where that is not what was observed. What
+    ``values_path`` has to hold is a secret when ``values_secret`` is set: then it is named, and never written down.
     """
 
     document: Mapping[str, Any]
@@ -60,9 +62,15 @@ class Wanted:
     why: str
     values_path: Optional[str] = None
     values_value: Any = None
+    stage: str = ""
+    step: bool = False
+    standing: Any = None
+    values_secret: bool = False
 
     @property
     def found(self) -> Any:
+        if self.standing is not None:
+            return self.standing
         if self.path:
             return look(self.document, self.path)
         return self.document if "resourceVersion" in (self.document.get("metadata") or {}) else ABSENT
@@ -81,7 +89,7 @@ class Wanted:
         return "resourceVersion" not in metadata or OWNER.items() <= (metadata.get("labels") or {}).items()
 
     def as_change(self) -> Change:
-        return Change(ref_of(self.document), self.path, self.found, self.value, self.why)
+        return Change(ref_of(self.document), self.path, self.found, self.value, self.why, self.stage)
 
 
 def plan_of(wanted: Sequence[Wanted]) -> Plan:
@@ -124,3 +132,14 @@ class Control(Protocol):
 
     def beside(self, platform: Platform, params: Mapping[str, Any], observed: Any) -> List[Finding]:
         """Return what else the observation shows: inert settings, doors that stay open."""
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """A control whose work takes several stages, of which not all are writes to the cluster."""
+
+    def carry_out(self, site: Site, params: Mapping[str, Any], plan: Plan) -> None:
+        """Do one piece of the plan: what concerns one object in one stage. Raises Conflict when the object is no longer as planned."""
+
+    def take_back(self) -> str:
+        """Undo what must not be left half done; return in words what was undone, or nothing. Raises no Failure."""

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Optional
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import AUTH_ARGUMENTS, RETRY_ARGUMENTS, connect, secret_values
@@ -12,7 +14,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects im
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.readiness import wait_ready
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.release import Releases
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.upgrade import UNKNOWN, Verdict, durable_values, verdict
-from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Control, Site, Wanted, plan_of
+from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Control, Site, Staged, Wanted, plan_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.arguments import WAIT_ARGUMENTS, merge
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, Refused, TimedOut
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Finding, Proof, status_of, worst_first
@@ -33,7 +35,8 @@ _OWN_ARGUMENTS: Dict[str, Any] = {
 def verb_of(control: Control) -> Verb:
     """Return the verb that enforces the control."""
     arguments = merge(AUTH_ARGUMENTS, RETRY_ARGUMENTS, DETECTION_ARGUMENTS, WAIT_ARGUMENTS, _OWN_ARGUMENTS, control.arguments)
-    return Verb(arguments, lambda params: Enforcement(control, params), secret_values)
+    # Each run has a copy: a control whose work takes several stages remembers how far it came.
+    return Verb(arguments, lambda params: Enforcement(copy.copy(control), params), secret_values)
 
 
 class Enforcement:
@@ -60,7 +63,13 @@ class Enforcement:
         return Plan() if observed is None else plan_of(self._wanted(observed))
 
     def apply(self, plan: Plan) -> None:
-        self._site.objects.apply_plan(plan)
+        if isinstance(self._control, Staged):
+            self._control.carry_out(self._site, self._params, plan)
+        else:
+            self._site.objects.apply_plan(plan)
+
+    def abandon(self) -> str:
+        return self._control.take_back() if isinstance(self._control, Staged) else ""
 
     def settle(self, observed: Any, plan: Plan) -> float:
         deadline = Deadline(self._params["wait_timeout"])
@@ -158,7 +167,7 @@ class Enforcement:
         self._refusal = refusal
 
     def _verdicts(self, wanted: List[Wanted]) -> List[Verdict]:
-        return [self._verdict(item) for item in wanted if item.value is not ABSENT]
+        return [self._verdict(item) for item in wanted if item.value is not ABSENT and not item.step]
 
     def _verdict(self, item: Wanted) -> Verdict:
         change = item.as_change()
@@ -166,4 +175,7 @@ class Enforcement:
             release = None if item.ours else self._releases.of(item.document)
         except Failure as error:
             return Verdict(UNKNOWN, f"The Helm release could not be read: {error}", ref=change.ref, path=change.path)
-        return verdict(change, item.document, release, item.values_path, item.values_value)
+        judged = verdict(change, item.document, release, item.values_path, item.values_value)
+        if not item.values_secret or judged.durable:
+            return judged
+        return replace(judged, values_wanted=ABSENT, reason=f"{judged.reason} A secret: it belongs into a values file of your own, not into the overlay.")

@@ -63,6 +63,9 @@ class Inventory:
     def settle(self, observed: Observed, plan: Plan) -> float:
         return 0.0
 
+    def abandon(self) -> str:
+        return ""
+
     def conclude(self, first: Observed, last: Observed, plan: Plan, enforced: bool) -> Dict[str, Any]:
         return {
             "platform": first.detected.as_data(),

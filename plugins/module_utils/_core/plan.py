@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterator, List, Mapping, Tuple, Union
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.redact import Masked, mask, show
@@ -103,7 +103,8 @@ def ref_of(document: Mapping[str, Any]) -> Ref:
 class Change:
     """One field of one object that has to change, and why.
 
-    An empty path means the whole object: it is created when ``before`` is ABSENT and deleted when ``after`` is ABSENT.
+    An empty path means the whole object: it is created when ``before`` is ABSENT and deleted when ``after`` is ABSENT. Of work that is done in ``stage``s,
+    one after the other, ``before`` is what will stand there when the stage comes.
     """
 
     ref: Ref
@@ -111,6 +112,7 @@ class Change:
     before: Any
     after: Any
     why: str
+    stage: str = ""
 
     @property
     def field(self) -> str:
@@ -118,7 +120,12 @@ class Change:
 
     def as_data(self) -> Dict[str, Any]:
         """Return the change as plain data for a result, with secrets hidden."""
-        return {"object": str(self.ref), "field": self.field, "before": self._shown(self.before), "after": self._shown(self.after), "why": self.why}
+        data = {"object": str(self.ref), "field": self.field, "before": self._shown(self.before), "after": self._shown(self.after), "why": self.why}
+        return {**data, "stage": self.stage} if self.stage else data
+
+    def undone(self) -> Change:
+        """Return the change that takes this one back."""
+        return replace(self, before=self.after, after=self.before)
 
     def _shown(self, value: Any) -> Any:
         return None if value is ABSENT else show(self._masked(value))
@@ -159,16 +166,19 @@ class Plan:
         return Plan(self.changes + other.changes, {**self.versions, **other.versions})
 
     def by_object(self) -> Iterator[Tuple[Ref, List[Change]]]:
-        """Yield each object once with all of its changes: one write for each."""
-        groups: Dict[Ref, List[Change]] = {}
+        """Yield each object once a stage with all of its changes there: one write for each."""
+        groups: Dict[Tuple[str, Ref], List[Change]] = {}
         for change in self.changes:
-            groups.setdefault(change.ref, []).append(change)
-        yield from groups.items()
+            groups.setdefault((change.stage, change.ref), []).append(change)
+        for (_stage, ref), changes in groups.items():
+            yield ref, changes
 
     def pieces(self) -> Iterator[Plan]:
-        """Yield the plan object by object: each piece is one write."""
+        """Yield the plan object by object: each piece is one write. Only the first of an object carries the version that was observed: it changes that."""
+        left = dict(self.versions)
         for ref, changes in self.by_object():
-            yield Plan(tuple(changes), {ref: self.versions[ref]} if ref in self.versions else {})
+            version = left.pop(ref, None)
+            yield Plan(tuple(changes), {} if version is None else {ref: version})
 
     def as_data(self) -> List[Dict[str, Any]]:
         return [change.as_data() for change in self.changes]
@@ -177,10 +187,11 @@ class Plan:
         """Return the plan in the form of Ansible's diff: one entry an object, one line a field."""
         entries = []
         for ref, changes in self.by_object():
+            header = f"{ref} ({changes[0].stage})" if changes[0].stage else str(ref)
             entries.append(
                 {
-                    "before_header": str(ref),
-                    "after_header": str(ref),
+                    "before_header": header,
+                    "after_header": header,
                     "before": "".join(change.diff_line("before") for change in changes),
                     "after": "".join(change.diff_line("after") for change in changes),
                 }

@@ -37,6 +37,9 @@ class Job(Protocol):
     def settle(self, observed: Any, plan: Plan) -> float:
         """Wait until what was written, now or by an earlier run, has taken effect; return the seconds waited, 0 when nothing had to be waited for."""
 
+    def abandon(self) -> str:
+        """Take back what must not be left half done, when the work failed or was interrupted; return in words what was, or nothing. Raises no Failure."""
+
     def conclude(self, first: Any, last: Any, plan: Plan, enforced: bool) -> Dict[str, Any]:
         """Probe the effect and return the verb's own part of the result, from the first and the last observation."""
 
@@ -69,7 +72,7 @@ def run(open_job: Opener, params: Mapping[str, Any], check: bool, diff: bool) ->
         plan = job.plan(first)
         waited = 0.0
         if not check:
-            last, waited = _enforce(job, first, plan, written)
+            last, waited = _enforce_or_abandon(job, first, plan, written)
             plan = _joined(written)
         result = job.conclude(first, last, plan, enforced=not check)
     except Failure as failure:
@@ -81,6 +84,18 @@ def run(open_job: Opener, params: Mapping[str, Any], check: bool, diff: bool) ->
     if diff:
         result["diff"] = plan.as_diff()
     return result
+
+
+def _enforce_or_abandon(job: Job, observed: Any, plan: Plan, written: List[Plan]) -> Tuple[Any, float]:
+    try:
+        return _enforce(job, observed, plan, written)
+    except Failure as failure:
+        failure.hint = f"{failure.hint} {job.abandon()}".strip()
+        raise
+    except BaseException:
+        # Interrupted, or a defect: what must not be left half done is taken back all the same.
+        job.abandon()
+        raise
 
 
 def _enforce(job: Job, observed: Any, plan: Plan, written: List[Plan]) -> Tuple[Any, float]:
@@ -129,8 +144,8 @@ def _write(job: Job, observed: Any, plan: Plan, written: List[Plan]) -> Tuple[An
 
 
 def _expect_nothing_back(rest: Plan, written: List[Plan]) -> None:
-    settled = {(change.ref, change.path) for piece in written for change in piece.changes}
-    back = [change for change in rest.changes if (change.ref, change.path) in settled]
+    settled = {(change.stage, change.ref, change.path) for piece in written for change in piece.changes}
+    back = [change for change in rest.changes if (change.stage, change.ref, change.path) in settled]
     if back:
         raise NotProven(
             f"Written, but it did not stay: {_fields(back)}.",

@@ -6,16 +6,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import (
     Accounts,
     Answer,
+    BundledStore,
+    Component,
     DataPlane,
     Door,
     InertSetting,
+    ObjectStorage,
     Platform,
     Registration,
     Router,
+    Setting,
+    Way,
     Workload,
 )
 
@@ -43,6 +49,45 @@ def _inert(controller: Workload) -> InertSetting:
         "No code of the controller reads it; the passport's REGISTRATION_ENABLED decides.",
     )
 
+
+_ONLY_S3 = "The manual lists it, but the charts have keys for S3 alone (drycc/workflow, charts/*/templates): put an S3 gateway before it."
+
+
+def _component_settings(*fields: str) -> Tuple[Setting, ...]:
+    names = {"bucket": "bucket.{component}", "accesskey": "access_key", "secretkey": "secret_key", "path-style": "path_style"}
+    return tuple(
+        Setting(
+            names.get(field, field),
+            secret_key=f"storage-{field}",
+            variable="DRYCC_STORAGE_" + field.upper().replace("-", "_"),
+            values_key="{component}.storage" + "".join(part.capitalize() for part in field.split("-")),
+        )
+        for field in fields
+    )
+
+
+def _quickwit() -> Tuple[Workload, ...]:
+    parts = (
+        ("Deployment", "metastore"),
+        ("Deployment", "control-plane"),
+        ("Deployment", "janitor"),
+        ("StatefulSet", "indexer"),
+        ("StatefulSet", "searcher"),
+    )
+    return tuple(Workload(kind, f"drycc-quickwit-{part}", f"drycc-quickwit-{part}") for kind, part in parts)
+
+
+_STORE_USERS = (
+    Component("registry", "registry", (Workload("Deployment", "drycc-registry", "drycc-registry"),), secret="registry-secret"),
+    Component("quickwit", "quickwit", _quickwit(), secret="quickwit-creds"),
+    Component("builder", "builder", (Workload("Deployment", "drycc-builder", "drycc-builder"),), secret="builder-secret", writes=True),
+)
+_OBJECT_STORAGE_1_8 = ObjectStorage(
+    users=_STORE_USERS,
+    bundled=BundledStore(Workload("StatefulSet", "drycc-storage", "drycc-storage"), 9000, "storage-creds", "accesskey", "secretkey"),
+    ways=(Way("s3", "", _component_settings("bucket", "endpoint", "accesskey", "secretkey"), addressed=True),),
+    inert={"gcs": _ONLY_S3, "azure": _ONLY_S3, "swift": _ONLY_S3},
+)
 
 DRYCC_1_8 = Platform(
     name="drycc-1.8",
@@ -94,6 +139,7 @@ DRYCC_1_8 = Platform(
         gateway_class_values_path="gateway.gatewayClass",
         data_planes=(DataPlane("istio.io/gateway-controller", "gateway.networking.k8s.io/gateway-name", "istio-proxy", 15021, "/healthz/ready"),),
     ),
+    object_storage=_OBJECT_STORAGE_1_8,
 )
 
 DRYCC_HEAD = replace(
@@ -109,4 +155,6 @@ DRYCC_HEAD = replace(
         "grafana": Workload("StatefulSet", "drycc-grafana", "drycc-grafana"),
     },
     registration=replace(DRYCC_1_8.registration, workload=_PASSPORT_HEAD, inert=(_inert(_CONTROLLER_HEAD),)),
+    # The database keeps its backups there, too.
+    object_storage=_OBJECT_STORAGE_1_8._replace(users=(Component("database", "database", (_DATABASE,), secret="database-creds"), *_STORE_USERS)),
 )

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Mapping, Optional, Tuple
+from typing import Mapping, NamedTuple, Optional, Tuple
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,96 @@ class Router:
     replicas_values_path: Optional[str] = None
 
 
+class Setting(NamedTuple):
+    """Where one field of an external service stands: in a Secret, in a variable (that refers to the Secret where it stands there, too), under a values key.
+
+    ``field`` is a name of Way's vocabulary. In ``{component}`` stands the role of the component that the setting belongs to.
+    """
+
+    field: str
+    secret_key: str = ""
+    variable: str = ""
+    values_key: Optional[str] = None
+
+
+class Way(NamedTuple):
+    """One way in which the platform's code can use a service outside.
+
+    Fields of an object store are called endpoint, host, port, region, access_key, secret_key, path_style; service_account (gcs); account, account_key,
+    connection_string (azure); user, key, auth_url, tenant, auth_version (swift); and bucket.ROLE. Those of a database: host, port, name, user, password.
+    """
+
+    provider: str
+    # What the code calls it, in the variables and the annotation that name the kind of service; nothing where there are none.
+    kind: str
+    settings: Tuple[Setting, ...]
+    # Whether the service is one of any address, or the provider's own one of the region.
+    addressed: bool = False
+    schemes: Tuple[str, ...] = ("https", "http")
+    # Whether buckets cannot be called otherwise.
+    fixed_buckets: bool = False
+    kind_values_key: Optional[str] = None
+    limits: Tuple[str, ...] = ()
+
+
+class Component(NamedTuple):
+    """A component that keeps something in the service: its role, its bucket in the bundled store, and what reads the settings."""
+
+    role: str
+    bucket: str
+    workloads: Tuple[Workload, ...]
+    # The Secret with its settings, where it has one of its own.
+    secret: str = ""
+    kind_variable: str = ""
+    # Whether people's requests make it write: then it stands still while the last bytes move.
+    writes: bool = False
+
+
+class BundledStore(NamedTuple):
+    """The object store inside the cluster."""
+
+    workload: Workload
+    port: int
+    secret: str
+    access_key: str
+    secret_key: str
+    # Values of the keys that every installation of the chart has, as SHA-256 of the decoded access key and secret key.
+    constants: Tuple[str, str] = ("", "")
+
+
+class ObjectStorage(NamedTuple):
+    """How the platform uses object storage. ``users`` stand in the order in which they are restarted after a change."""
+
+    users: Tuple[Component, ...]
+    bundled: BundledStore
+    ways: Tuple[Way, ...]
+    # One Secret for all of them, and the annotation on it that names the kind of store.
+    secret: str = ""
+    annotation: str = ""
+    # Whether the platform puts a copy of that Secret into the namespace of each app, and the variable that names the kind of store to an app.
+    copied: bool = False
+    app_variable: str = ""
+    # The command that makes a whole backup of the database, in the container of the workload.
+    backup: Optional[Tuple[Workload, Tuple[str, ...]]] = None
+    # Providers that a manual names and no code knows, and what to do instead.
+    inert: Mapping[str, str] = {}
+
+
+class Database(NamedTuple):
+    """How the platform finds its PostgreSQL database, and the one inside the cluster that it starts with."""
+
+    users: Tuple[Component, ...]
+    way: Way
+    # The Secret with the settings, of both databases; the keys of role and password in it. The bundled database is called like its role.
+    secret: str
+    user_key: str
+    password_key: str
+    bundled: Workload
+    # Port and path where a component's pod says whether it can work, which includes a question to the database.
+    health: Tuple[int, str]
+    annotation: str = ""
+
+
 @dataclass(frozen=True)
 class Platform:
     """One platform in one shape."""
@@ -139,4 +229,6 @@ class Platform:
     components: Mapping[str, Workload]
     registration: Registration
     router: Router
+    object_storage: ObjectStorage
+    database: Optional[Database] = None
     notes: Tuple[str, ...] = field(default=())

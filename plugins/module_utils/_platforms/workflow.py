@@ -6,17 +6,144 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Mapping, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Accounts, Answer, Door, Mark, Platform, Registration, Router, Workload
+from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import (
+    Accounts,
+    Answer,
+    BundledStore,
+    Component,
+    Database,
+    Door,
+    Mark,
+    ObjectStorage,
+    Platform,
+    Registration,
+    Router,
+    Setting,
+    Way,
+    Workload,
+)
 
 _CONTROLLER = Workload("Deployment", "deis-controller", "deis-controller")
 _DATABASE = Workload("Deployment", "deis-database", "deis-database")
 _ROUTER = Workload("Deployment", "deis-router", "deis-router")
 _BUILDER = Workload("Deployment", "deis-builder", "deis-builder")
 _MANAGER = Workload("Deployment", "deis-workflow-manager", "deis-workflow-manager")
+_REGISTRY = Workload("Deployment", "deis-registry", "deis-registry")
+_STORE = Workload("Deployment", "deis-minio", "deis-minio")
 
 # The role is random, is the name of the database too, and local connections are trusted. It goes by the environment, not by the command line.
 _PSQL = ("sh", "-c", "PGUSER=$(cat /var/run/secrets/deis/database/creds/user); PGDATABASE=$PGUSER; export PGUSER PGDATABASE; exec psql -XtA")
+
+
+def _way(provider: str, settings: Mapping[str, Tuple[str, str]], noun: str) -> Way:
+    """A kind of store for which the chart has keys: ``settings`` maps fields to the key in the Secret and the key in the values."""
+    buckets = {f"bucket.{role}": (f"{role}-{noun}", f"{role}_{noun}") for role in ("builder", "registry", "database")}
+    rows = {**settings, **buckets}.items()
+    return Way(
+        provider,
+        provider,
+        tuple(Setting(field, secret_key=key, values_key=f"{provider}.{values}") for field, (key, values) in rows),
+        kind_values_key="global.storage",
+    )
+
+
+# The one way to a store of one's own address, since no release has a key for an endpoint (deis/workflow#481, teamhephy/workflow#52): the variables that
+# Kubernetes derives from the Service of the bundled store are stated, and lead elsewhere.
+_ADDRESSED = Way(
+    "s3",
+    "minio",
+    (
+        Setting("access_key", secret_key="accesskey"),
+        Setting("secret_key", secret_key="secretkey"),
+        Setting("host", variable="DEIS_MINIO_SERVICE_HOST"),
+        Setting("port", variable="DEIS_MINIO_SERVICE_PORT"),
+    ),
+    addressed=True,
+    schemes=("http",),
+    fixed_buckets=True,
+    limits=(
+        "The components speak plain HTTP to it: keep the network between them private.",
+        "The buckets are called registry, git and dbwal, and the region is us-east-1.",
+        "The chart has no keys for it: an upgrade puts the bundled store's credentials back, and components then fail to log in until this runs again.",
+    ),
+)
+
+_OBJECT_STORAGE = ObjectStorage(
+    users=(
+        Component("database", "dbwal", (_DATABASE,), kind_variable="DATABASE_STORAGE"),
+        Component("registry", "registry", (_REGISTRY,), kind_variable="REGISTRY_STORAGE"),
+        Component("builder", "git", (_BUILDER,), kind_variable="BUILDER_STORAGE", writes=True),
+        Component("", "", (_CONTROLLER,), kind_variable="APP_STORAGE", writes=True),
+    ),
+    bundled=BundledStore(
+        _STORE,
+        9000,
+        "minio-user",
+        "accesskey",
+        "secretkey",
+        (
+            "603b58e71afb505fc59fc1c1ffec442fc8aa51b5cb5853cd1096e968be9ec876",
+            "8a6967bef87657a84bde192443e6a1745daa254087e13507842f934c91d399ac",
+        ),
+    ),
+    ways=(
+        _ADDRESSED,
+        _way("s3", {"access_key": ("accesskey", "accesskey"), "secret_key": ("secretkey", "secretkey"), "region": ("region", "region")}, "bucket"),
+        _way("gcs", {"service_account": ("key.json", "key_json")}, "bucket"),
+        _way(
+            "azure",
+            {
+                "account": ("accountname", "accountname"),
+                "account_key": ("accountkey", "accountkey"),
+                "connection_string": ("azure-storage-conn-string", "storage_conn_string"),
+            },
+            "container",
+        ),
+        _way(
+            "swift",
+            {
+                "user": ("username", "username"),
+                "key": ("password", "password"),
+                "auth_url": ("authurl", "authurl"),
+                "tenant": ("tenant", "tenant"),
+                "auth_version": ("authversion", "authversion"),
+            },
+            "container",
+        ),
+    ),
+    secret="objectstorage-keyfile",
+    annotation="deis.io/objectstorage",
+    copied=True,
+    app_variable="BUILDER_STORAGE",
+    backup=(_DATABASE, ("do_backup",)),
+)
+
+# The Secret is a hook of the first installation: no upgrade ever adds the keys of a database outside, and a controller without them does not start. Written
+# here, they are there before the first upgrade that wants them.
+_DATABASES = Database(
+    users=(Component("controller", "", (_CONTROLLER,), writes=True),),
+    way=Way(
+        "postgres",
+        "",
+        (
+            Setting("user", "user", values_key="database.postgres.username"),
+            Setting("password", "password", values_key="database.postgres.password"),
+            Setting("name", "name", "DEIS_DATABASE_NAME", "database.postgres.name"),
+            Setting("host", "host", "DEIS_DATABASE_SERVICE_HOST", "database.postgres.host"),
+            Setting("port", "port", "DEIS_DATABASE_SERVICE_PORT", "database.postgres.port"),
+            # Read by libpq itself; the chart has no key for it.
+            Setting("sslmode", variable="PGSSLMODE"),
+        ),
+        addressed=True,
+    ),
+    secret="database-creds",
+    user_key="user",
+    password_key="password",
+    bundled=_DATABASE,
+    health=(8000, "/readiness"),
+)
 
 HEPHY = Platform(
     name="hephy",
@@ -35,8 +162,8 @@ HEPHY = Platform(
         "api": _CONTROLLER,
         "builder": _BUILDER,
         "database": _DATABASE,
-        "registry": Workload("Deployment", "deis-registry", "deis-registry"),
-        "object storage": Workload("Deployment", "deis-minio", "deis-minio"),
+        "registry": _REGISTRY,
+        "object storage": _STORE,
         "router": _ROUTER,
         "logger": Workload("Deployment", "deis-logger", "deis-logger"),
         "grafana": Workload("Deployment", "deis-monitor-grafana", "deis-monitor-grafana"),
@@ -64,7 +191,14 @@ HEPHY = Platform(
         first_user_is_administrator=True,
     ),
     router=Router(workload=_ROUTER, health_port=9090, health_path="/healthz"),
+    object_storage=_OBJECT_STORAGE,
+    database=_DATABASES,
 )
+
+
+def _without(way: Way, field: str) -> Way:
+    return way._replace(settings=tuple(setting for setting in way.settings if setting.field != field))
+
 
 DEIS = replace(
     HEPHY,
@@ -75,4 +209,6 @@ DEIS = replace(
         Mark(_ROUTER, None, r"(^|/)(deis|deisci)/router([:@]|$)"),
         Mark(_BUILDER, None, r"(^|/)(deis|deisci)/builder([:@]|$)"),
     ),
+    # Hephy added the connection string.
+    object_storage=_OBJECT_STORAGE._replace(ways=tuple(_without(way, "connection_string") for way in _OBJECT_STORAGE.ways)),
 )

@@ -182,3 +182,22 @@ def test_a_whole_object_is_shown_as_it_was_written_not_as_the_server_keeps_it() 
     assert shown["metadata"] == {"name": "web", "namespace": "shop", "annotations": {"example.org/owner": "me"}}
     assert "status" not in shown
     assert "u-1" not in change.diff_line("before")
+
+
+def test_work_in_stages_writes_an_object_once_a_stage_and_only_first_under_the_version_that_was_seen() -> None:
+    stop = Change(WEB, ("spec", "replicas"), 2, 0, "stands still", "freeze")
+    note = Change(WEB, ("metadata", "annotations", "note"), ABSENT, "2", "remembers", "freeze")
+    mode = Change(WEB, ("spec", "mode"), "a", "b", "switches", "switch")
+    go = Change(WEB, ("spec", "replicas"), 0, 2, "goes on", "thaw")
+    plan = Plan((stop, note, mode, go), {WEB: "7"})
+    pieces = list(plan.pieces())
+    assert [piece.changes for piece in pieces] == [(stop, note), (mode,), (go,)]
+    assert [dict(piece.versions) for piece in pieces] == [{WEB: "7"}, {}, {}]
+    assert [entry["stage"] for entry in plan.as_data()] == ["freeze", "freeze", "switch", "thaw"]
+    assert [entry["before_header"] for entry in plan.as_diff()] == [f"{WEB} (freeze)", f"{WEB} (switch)", f"{WEB} (thaw)"]
+    assert "stage" not in Change(WEB, ("spec", "replicas"), 2, 0, "").as_data()
+
+
+def test_a_change_taken_back_puts_back_what_was_there() -> None:
+    change = Change(WEB, ("metadata", "annotations", "note"), ABSENT, "2", "remembers", "freeze")
+    assert change.undone() == Change(WEB, ("metadata", "annotations", "note"), "2", ABSENT, "remembers", "freeze")

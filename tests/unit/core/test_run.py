@@ -51,6 +51,8 @@ class Settings:
         self.store = store
         self.wanted = wanted
         self.observations = 0
+        self.abandoned = 0
+        self.taken_back = ""
 
     def observe(self) -> dict[str, tuple[dict[str, Any], int]]:
         self.observations += 1
@@ -74,6 +76,10 @@ class Settings:
         if self.store.before_settling:
             self.store.before_settling.pop(0)(self.store)
         return self.store.rollouts.pop(0) if self.store.rollouts else 0.0
+
+    def abandon(self) -> str:
+        self.abandoned += 1
+        return self.taken_back
 
     def conclude(self, first: Any, last: Any, plan: Plan, enforced: bool) -> dict[str, Any]:
         return {"first": first, "last": last, "planned": len(plan.changes), "enforced": enforced}
@@ -297,3 +303,37 @@ def test_an_interrupt_is_not_swallowed() -> None:
     store.before_settling = [fail_with(KeyboardInterrupt())]
     with pytest.raises(KeyboardInterrupt):
         carry_out(job_on(store, mode="closed"))
+
+
+def test_work_that_fails_takes_back_what_must_not_stay_half_done_and_says_so() -> None:
+    store = Store(web={"mode": "open", "replicas": 1})
+    job = job_on(store)
+
+    def refuse(_store: Store) -> None:
+        raise Refused("The policy says no.", "Ask for another.")
+
+    job.taken_back = "It was taken back."
+    store.before_write = [refuse]
+    result = carry_out(job)
+    assert result["failed"]
+    assert job.abandoned == 1
+    assert result["failure"]["hint"] == "Ask for another. It was taken back."
+
+
+def test_work_that_is_interrupted_is_taken_back_too() -> None:
+    store = Store(web={"mode": "open", "replicas": 1})
+    job = job_on(store)
+
+    def interrupt(_store: Store) -> None:
+        raise KeyboardInterrupt
+
+    store.before_write = [interrupt]
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(job)
+    assert job.abandoned == 1
+
+
+def test_nothing_is_taken_back_after_work_that_went_well() -> None:
+    job = job_on(Store(web={"mode": "open", "replicas": 1}))
+    assert carry_out(job)["changed"]
+    assert job.abandoned == 0

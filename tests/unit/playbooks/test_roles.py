@@ -50,7 +50,7 @@ def test_names_begin_with_the_role(role: str) -> None:
 def test_every_variable_is_described_and_typed(role: str) -> None:
     for name, option in specification(role).items():
         assert option["description"], name
-        assert option["type"] in ("str", "int", "bool", "list", "dict"), name
+        assert option["type"] in ("str", "int", "bool", "list", "dict", "path"), name
         assert "default" not in option or option["default"] in option.get("choices", [option["default"]]), name
 
 
@@ -82,6 +82,19 @@ def test_choices_of_a_role_are_those_of_its_module() -> None:
     for name in ("spread", "one_per_node", "maximum", "disruption_budget", "replicas", "wait_timeout"):
         told, meant = specification("router")[f"router_{name}"], router[name]
         assert {key: told.get(key) for key in ("type", "choices", "default")} == {key: meant.get(key) for key in ("type", "choices", "default")}, name
+
+
+@pytest.mark.parametrize("role", ["object_storage", "database"])
+def test_a_role_that_moves_has_every_option_of_its_module(role: str) -> None:
+    told, meant = specification(role), arguments(f"workflow_{role}")
+    own = {name for name in meant if f"{role}_{name}" in told}
+    # The connection, and what a role decides by its mode.
+    shared = set(arguments("workflow_info")) | {"probe", "durability", "on_refusal"}
+    assert set(meant) - own - shared == set()
+    for name in own:
+        expected = {key: meant[name].get(key) for key in ("type", "choices", "default", "required")}
+        assert {key: told[f"{role}_{name}"].get(key) for key in expected} == expected, name
+        assert bool(told[f"{role}_{name}"].get("no_log")) == bool(meant[name].get("no_log")), name
 
 
 def test_platforms_of_the_playbook_and_of_the_modules_are_those_of_the_tables() -> None:

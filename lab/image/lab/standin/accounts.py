@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -12,6 +13,7 @@ import psycopg2
 import psycopg2.errors
 
 ITERATIONS = 30000
+KEPT_SECONDS = 600
 # one number for all: services that start at the same time must not lay the same table twice
 LOCK = 7244113
 
@@ -37,20 +39,38 @@ def matches(password, kept):
 
 
 class Accounts:
-    """Users in one table. Every call opens its own connection; psycopg2.Error goes through when the database is away."""
+    """Users in one table. A connection is kept for ten minutes, as Django keeps it; psycopg2.Error goes through when the database is away."""
 
     def __init__(self, target, table, anonymous):
         """`target`: keywords for psycopg2.connect; `anonymous`: whether the table holds the row AnonymousUser, as django-guardian makes it."""
         self.target, self.table, self.anonymous = target, table, anonymous
+        # connections that nobody uses just now, and until when each may be used; a list's own methods are safe between threads
+        self.idle = []
+
+    def _connected(self):
+        """A connection that works, and until when it may be used."""
+        while self.idle:
+            connection, until = self.idle.pop()
+            # a server that went away meanwhile is no fault of this question
+            with contextlib.suppress(psycopg2.Error):
+                if time.monotonic() < until:
+                    with connection, connection.cursor() as cursor:
+                        cursor.execute("SELECT 1")
+                    return connection, until
+            connection.close()
+        return psycopg2.connect(connect_timeout=5, **self.target), time.monotonic() + KEPT_SECONDS
 
     def _run(self, statement, values=()):
-        connection = psycopg2.connect(connect_timeout=5, **self.target)
+        connection, until = self._connected()
         try:
             with connection, connection.cursor() as cursor:
                 cursor.execute(statement, values)
-                return cursor.fetchall() if cursor.description else []
-        finally:
+                rows = cursor.fetchall() if cursor.description else []
+        except psycopg2.Error:
             connection.close()
+            raise
+        self.idle.append((connection, until))
+        return rows
 
     def ask(self):
         """The question of the readiness probe."""

@@ -4,8 +4,13 @@
 {{- define "variant.host" -}}{{ index . 1 }}{{- end }}
 
 {{- define "variant.storage_lookup" -}}{{- end }}
+{{/* (list . "true" "builder-secret"): that of the store in the cluster, or of the one outside that the component was told of */}}
 {{- define "variant.storage_style" }}
+{{- if (index . 0).Values.storageEndpoint }}
+- DRYCC_STORAGE_PATH_STYLE: {secret: [{{ index . 2 }}, storage-path-style]}
+{{- else }}
 - DRYCC_STORAGE_PATH_STYLE: {{ index . 1 | quote }}
+{{- end }}
 {{- end }}
 
 {{- define "variant.tenant" -}}multitenant{{- end }}
@@ -29,7 +34,7 @@
 {{- define "variant.database_storage" -}}
 - RETAIN_BACKUPS_AGE: {{ .Values.cronjob.retainBackupsAge }}
 {{- include "drycc.storage_env" (list . "database" "database-creds" "drycc-storage") }}
-- DRYCC_STORAGE_PATH_STYLE: {{ .Values.storagePathStyle | toString | quote }}
+{{- include "variant.storage_style" (list . "true" "database-creds") }}
 {{- end }}
 
 {{- define "variant.backup" -}}

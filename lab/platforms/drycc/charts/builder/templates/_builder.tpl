@@ -9,7 +9,7 @@
 {{- include "variant.builder_key" . }}
 {{- include "variant.storage_lookup" . }}
 {{- include "drycc.storage_env" (list . "builder" "builder-secret" (include "variant.host" (list . "drycc-storage"))) }}
-{{- include "variant.storage_style" (list . "true") }}
+{{- include "variant.storage_style" (list . "true" "builder-secret") }}
 - DRYCC_REGISTRY_LOCATION: {{ ternary "on-cluster" "off-cluster" .Values.registry.enabled }}
 {{- if .Values.registry.enabled }}
 - DRYCC_REGISTRY_HOST: {{ printf "%s:5000" (include "variant.host" (list . "drycc-registry")) | quote }}

@@ -10,7 +10,11 @@
 - DRYCC_DATABASE_URL: postgres://$(DRYCC_PG_USER):$(DRYCC_PG_PASSWORD)@drycc-database:5432/quickwit
 {{- end }}
 {{- include "drycc.storage_env" (list . "quickwit" "quickwit-creds" "drycc-storage") }}
+{{- if .Values.storageEndpoint }}
+- DRYCC_STORAGE_PATH_STYLE: {secret: [quickwit-creds, storage-path-style]}
+{{- else }}
 - DRYCC_STORAGE_PATH_STYLE: "true"
+{{- end }}
 - QW_CLUSTER_ID: drycc-quickwit
 - QW_NODE_ID: $(POD_NAME)
 - QW_PEER_SEEDS: drycc-quickwit

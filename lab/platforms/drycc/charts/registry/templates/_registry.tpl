@@ -7,5 +7,5 @@
 - DRYCC_REGISTRY_PASSWORD: {secret: [registry-secret, password]}
 {{- include "variant.storage_lookup" . }}
 {{- include "drycc.storage_env" (list . "registry" "registry-secret" (include "variant.host" (list . "drycc-storage"))) }}
-{{- include "variant.storage_style" (list . "on") }}
+{{- include "variant.storage_style" (list . "on" "registry-secret") }}
 {{- end }}

@@ -1,0 +1,323 @@
+# Copyright: the paas.hardening contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Object storage is outside of the cluster: what the bundled store holds is moved to another one, proved there, and only then used.
+
+The stages of the move are parts of one plan. How far it came is seen from the objects themselves, so a run that was interrupted is gone on with by the next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.release import Releases
+from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import (
+    Settings,
+    chart_settings,
+    configured,
+    copies_wanted,
+    holders,
+    text_in,
+    wanted_settings,
+    workload_of,
+)
+from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Recommendation, Site, Wanted
+from ansible_collections.paas.hardening.plugins.module_utils._controls.freezing import freeze, frozen_replicas, thaw
+from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import container_of, variable_of
+from ansible_collections.paas.hardening.plugins.module_utils._controls.store_move import BACK_UP, COPY, COPY_REST, PREPARE, RETIRE, Move, Pair
+from ansible_collections.paas.hardening.plugins.module_utils._controls.store_target import ARGUMENTS, Target, target_of
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Refused
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Finding, Proof, Source
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan, look, ref_of
+from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Component, ObjectStorage, Platform
+
+RECOMMENDATION = Recommendation(
+    id="object-storage",
+    title="Object storage is outside of the cluster",
+    severity="critical",
+    source=Source(
+        "Deis Workflow, Production Deployments",
+        "Running Workflow without Minio",
+        "This means that components such as the registry, database and logger must be able to survive by storing persistent data off-cluster.",
+    ),
+)
+
+
+class Observed(NamedTuple):
+    """The settings, the copies in the apps' namespaces, the bundled store, and what there is to move while components still use it."""
+
+    target: Target
+    settings: Settings
+    at_target: Mapping[str, bool]
+    bundled: Optional[Mapping[str, Any]]
+    constants: bool
+    pairs: Tuple[Pair, ...]
+    # Every setting as it should be, in the order in which they are written.
+    wanted: Tuple[Wanted, ...]
+
+    @property
+    def moved(self) -> bool:
+        return all(self.at_target.values())
+
+
+class ObjectStorageControl:
+    """Moves the platform's object storage out of the cluster, and keeps it there."""
+
+    recommendation = RECOMMENDATION
+    arguments: Dict[str, Any] = {
+        **ARGUMENTS,
+        "state": {"type": "str", "choices": ["external", "reverted"], "default": "external"},
+        "create_buckets": {"type": "bool", "default": True},
+        "overwrite": {"type": "bool", "default": False},
+        "old_store": {"type": "str", "choices": ["keep", "scaled_down"], "default": "keep"},
+        "confirm_old_store_loss": {"type": "bool", "default": False},
+        "freeze_timeout": {"type": "int", "default": 900},
+        "rclone": {"type": "path"},
+        "work_folder": {"type": "path", "default": "~/.cache/paas.hardening/object-storage"},
+    }
+
+    def __init__(self) -> None:
+        self._target: Optional[Target] = None
+        self._move: Optional[Move] = None
+        self._releases: Optional[Releases] = None
+
+    def observe(self, site: Site, params: Mapping[str, Any]) -> Observed:
+        facts = site.platform.object_storage
+        target = self._target = self._target or target_of(site, params)
+        self._move = self._move or Move(site, params, target)
+        settings, apps = self._settings(site, facts)
+        wanted = wanted_settings(facts, target.way, target.fields, settings)
+        addresses = {setting.variable: target.fields[setting.field] for setting in target.way.settings if setting.variable and setting.field in target.fields}
+        kind = target.way.kind
+        if params["state"] == "reverted":
+            kind = next(way.kind for way in facts.ways if way.addressed)
+            wanted = chart_settings(facts, settings, wanted, lambda document: self._stated(site, document))
+            addresses = self._inside_addresses(site, facts, addresses)
+        if facts.copied:
+            found = site.objects.list(KINDS["Secret"], labels=f"heritage={site.platform.heritage}")
+            secrets = [secret for secret in found if secret["metadata"]["namespace"] != site.namespace]
+            wanted += copies_wanted(facts, wanted, {**addresses, facts.app_variable: kind}, secrets, apps)
+        at_target = configured(facts, wanted)
+        bundled = settings.workloads.get((facts.bundled.workload.kind, facts.bundled.workload.name))
+        credentials = site.objects.find(KINDS["Secret"], facts.bundled.secret, site.namespace)
+        pairs: Tuple[Pair, ...] = ()
+        if not all(at_target.values()):
+            if params["state"] == "external":
+                _refuse_third_store(facts, settings, at_target)
+            pairs = self._move.pairs(bundled, credentials)
+            if not any(at_target.values()):
+                self._move.stages.adopt([document for document in settings.workloads.values() if frozen_replicas(document) is not None])
+        elif not all(entry.holds for entry in wanted):
+            # Credentials are tried before they are written.
+            self._move.try_credentials()
+        return Observed(target, settings, at_target, bundled, _are_constants(facts, credentials), pairs, tuple(wanted))
+
+    def _settings(self, site: Site, facts: ObjectStorage) -> Tuple[Settings, Tuple[Mapping[str, Any], ...]]:
+        """Read all workloads with one list a kind, and each Secret by its name."""
+        users = [workload for user in facts.users for workload in user.workloads] + [facts.bundled.workload]
+        workloads: Dict[Tuple[str, str], Mapping[str, Any]] = {}
+        apps: List[Mapping[str, Any]] = []
+        for kind in sorted({workload.kind for workload in users}):
+            # Apps have namespaces of their own; their workloads are looked at only where they carry an address of the store.
+            everywhere = facts.copied and kind == "Deployment"
+            found = site.objects.list(KINDS[kind], namespace=None if everywhere else site.namespace, labels=f"heritage={site.platform.heritage}")
+            for document in found:
+                if document["metadata"]["namespace"] == site.namespace:
+                    workloads[kind, document["metadata"]["name"]] = document
+                else:
+                    apps.append(document)
+        secrets = {name: site.objects.get(KINDS["Secret"], name, site.namespace) for name in holders(facts)}
+        return Settings(workloads, secrets), tuple(apps)
+
+    def _stated(self, site: Site, document: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the object as the chart states it."""
+        self._releases = self._releases or Releases(site.objects)
+        release = self._releases.of(document)
+        stated = release.document(ref_of(document)) if release else None
+        if stated is None:
+            raise Refused(
+                f"What the chart states for {document['kind']} {document['metadata']['name']} could not be found: no Helm release has it.",
+                "Go back with helm rollback, or set the fields by hand.",
+                subject=str(document["metadata"]["name"]),
+            )
+        return stated
+
+    @staticmethod
+    def _inside_addresses(site: Site, facts: ObjectStorage, outside: Mapping[str, str]) -> Dict[str, str]:
+        """Return the variables of an address as Kubernetes derives them from the bundled store's Service."""
+        service = site.objects.get(KINDS["Service"], facts.bundled.workload.name, site.namespace)
+        inside = {"HOST": service["spec"]["clusterIP"], "PORT": str(facts.bundled.port)}
+        return {variable: inside[variable.rpartition("_")[2]] for variable in outside if variable.rpartition("_")[2] in inside}
+
+    def wanted(self, platform: Platform, params: Mapping[str, Any], observed: Observed) -> List[Wanted]:
+        facts = platform.object_storage
+        writers = [workload_of(observed.settings, workload) for user in facts.users if user.writes for workload in user.workloads]
+        wanted: List[Wanted] = []
+        if not observed.moved:
+            for pair in observed.pairs:
+                wanted += pair.wanted(PREPARE) + pair.wanted(COPY)
+            for document in writers:
+                wanted += freeze(document, "nothing may be written while the last bytes move")
+            # A run that was killed may have come further: a database that has been switched has made its backup.
+            if facts.backup and not observed.at_target[facts.backup[0].name]:
+                wanted.append(self._backup_step(workload_of(observed.settings, facts.backup[0])))
+            for pair in observed.pairs:
+                wanted += pair.wanted(COPY_REST)
+        wanted += observed.wanted
+        for document in writers:
+            if not observed.moved or frozen_replicas(document) is not None:
+                wanted += thaw(document, "the platform uses the new store")
+        return wanted + self._retired(facts, params, observed)
+
+    def _backup_step(self, database: Mapping[str, Any]) -> Wanted:
+        why = "the database starts from the newest whole backup in its bucket, so nothing may be newer than that"
+        path = ("metadata", "annotations", "paas.hardening/backup")
+        return Wanted({**database, "kind": "Backup"}, path, "a whole backup, taken now", why, stage=BACK_UP, step=True, standing="older backups")
+
+    def _retired(self, facts: ObjectStorage, params: Mapping[str, Any], observed: Observed) -> List[Wanted]:
+        if params["old_store"] == "keep" or params["state"] == "reverted" or observed.bundled is None:
+            return []
+        if look(observed.bundled, ("spec", "replicas")) != 0 and not _keeps_data(observed.bundled) and not params["confirm_old_store_loss"]:
+            name = facts.bundled.workload.name
+            raise Refused(
+                f"old_store is scaled_down, but {name} keeps its data in its pod: without the pod they are gone.",
+                "Leave old_store at keep until you have seen the platform work, or set confirm_old_store_loss to true.",
+                subject=name,
+            )
+        return [Wanted(observed.bundled, ("spec", "replicas"), 0, "nothing uses the bundled store any more", stage=RETIRE)]
+
+    def carry_out(self, site: Site, params: Mapping[str, Any], plan: Plan) -> None:
+        assert self._move is not None
+        self._move.carry_out(plan)
+
+    def take_back(self) -> str:
+        return self._move.stages.take_back() if self._move else ""
+
+    def against(self, params: Mapping[str, Any]) -> str:
+        return ""
+
+    def workloads(self, observed: Observed) -> Sequence[Mapping[str, Any]]:
+        documents = [observed.settings.workloads[key] for key in sorted(observed.settings.workloads)]
+        return [document for document in documents if any(_is(document, user) for user in self._users(observed)) and frozen_replicas(document) is None]
+
+    @staticmethod
+    def _users(observed: Observed) -> Sequence[str]:
+        return list(observed.at_target)
+
+    def unsettled(self, params: Mapping[str, Any], observed: Observed) -> str:
+        return ""
+
+    def probe(self, site: Site, params: Mapping[str, Any], observed: Observed) -> Proof:
+        assert self._move is not None
+        return self._move.probe(observed.settings, moved=observed.moved)
+
+    def describe(self, platform: Platform, params: Mapping[str, Any], observed: Observed) -> Tuple[str, str, str]:
+        target = observed.target
+        place = target.fields.get("endpoint") or f"{target.way.provider} {target.fields.get('region', '')}".strip()
+        away = sorted(name for name, there in observed.at_target.items() if not there)
+        seen = f"{', '.join(away)} use{'s' if len(away) == 1 else ''} the bundled store" if away else f"all components use {place}"
+        return f"object storage of {platform.title}", f"all components use {place}", seen
+
+    def beside(self, platform: Platform, params: Mapping[str, Any], observed: Observed) -> List[Finding]:
+        findings = []
+        if observed.constants and not observed.moved:
+            findings.append(
+                _finding(
+                    "well-known-credentials",
+                    "The bundled store has the credentials that every installation has",
+                    "critical",
+                    FAIL,
+                    f"Secret {platform.object_storage.bundled.secret}",
+                    "credentials of one's own",
+                    "the chart's constants",
+                    "Move the storage out of the cluster; the chart has no key for other credentials.",
+                    "Whoever can reach the store's Service reads and writes every image, slug and database backup.",
+                )
+            )
+        for number, limit in enumerate(observed.target.way.limits, 1):
+            findings.append(
+                _finding(
+                    f"limit-{number}",
+                    "A limit of this way to an external store",
+                    "info",
+                    PASS,
+                    observed.target.fields.get("endpoint", ""),
+                    "it is known",
+                    "it applies",
+                    "Use a store of the provider itself where this is too much.",
+                    limit,
+                )
+            )
+        return findings
+
+
+def _refuse_third_store(facts: ObjectStorage, settings: Settings, at_target: Mapping[str, bool]) -> None:
+    """Refuse a move while a component uses neither the bundled store nor the wanted one: what it has written there would be left behind."""
+    for user in facts.users:
+        if at_target[user.workloads[0].name]:
+            continue
+        place = _elsewhere(facts, settings, user)
+        if place:
+            raise Refused(
+                f"{user.workloads[0].name} uses a store that is neither the bundled one nor the wanted one: {place}.",
+                "Moves from one external store to another are not made yet: copy the buckets by hand, then set the options to that store.",
+                subject=user.workloads[0].name,
+            )
+
+
+def _elsewhere(facts: ObjectStorage, settings: Settings, user: Component) -> str:
+    """Return which other store a component uses, or nothing when it uses the bundled one."""
+    workload = user.workloads[0]
+    container = container_of(workload_of(settings, workload), workload.container)
+    if user.kind_variable:
+        kind = variable_of(container, user.kind_variable)
+        bundled_kind = next(way.kind for way in facts.ways if way.addressed)
+        if kind != bundled_kind:
+            return f"{user.kind_variable}={kind}"
+    for way in facts.ways:
+        for setting in way.settings:
+            if setting.field not in ("host", "endpoint") or not setting.variable:
+                continue
+            address = variable_of(container, setting.variable) or ""
+            if user.secret and address.startswith("("):
+                address = text_in(settings.secrets[user.secret], setting.secret_key) or ""
+            if address and facts.bundled.workload.name not in address:
+                return address
+    return ""
+
+
+def _are_constants(facts: ObjectStorage, secret: Optional[Mapping[str, Any]]) -> bool:
+    found = [text_in(secret or {}, key) for key in (facts.bundled.access_key, facts.bundled.secret_key)]
+    return tuple(hashlib.sha256((text or "").encode()).hexdigest() for text in found) == facts.bundled.constants
+
+
+def _keeps_data(workload: Mapping[str, Any]) -> bool:
+    """Tell whether the data of a workload outlive its pods."""
+    volumes = look(workload, ("spec", "template", "spec", "volumes")) or ()
+    return bool((workload.get("spec") or {}).get("volumeClaimTemplates")) or any(
+        {"persistentVolumeClaim", "hostPath", "nfs"} & set(volume) for volume in volumes
+    )
+
+
+def _is(document: Mapping[str, Any], name: str) -> bool:
+    return bool(document["metadata"]["name"] == name)
+
+
+def _finding(suffix: str, title: str, severity: str, status: str, subject: str, expected: str, seen: str, hint: str, reason: str) -> Finding:
+    return Finding(
+        control=f"{RECOMMENDATION.id}-{suffix}",
+        title=title,
+        severity=severity,
+        source=RECOMMENDATION.source,
+        subject=subject,
+        status=status,
+        expected=expected,
+        observed=seen,
+        reasons=(reason,),
+        hint=hint,
+    )
+
+
+CONTROL = ObjectStorageControl()

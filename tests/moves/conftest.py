@@ -1,0 +1,99 @@
+"""A Hephy with real data in its stores, an S3 server and a PostgreSQL outside of the cluster, and plays that move one to the other."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.contract.audit_log import AuditLog, Request
+from tests.contract.installed import GROUP, Installed, install, remove_others
+from tests.contract.playbook import AS_MODULE, Run, Task, run_tasks
+from tests.quality.checkout import ROOT
+
+if TYPE_CHECKING:
+    from lab.cluster import Cluster
+    from lab.postgres import Postgres
+    from lab.seed import Sown
+    from lab.stores import ObjectStore
+
+USER = "mover"
+
+
+@dataclass
+class Mover:
+    """Runs one module against the platform, as a user with exactly the documented rights, and keeps what the server was asked."""
+
+    platform: Installed
+    folder: Path
+    module: str
+    options: dict[str, Any]
+    requests: list[Request] = field(default_factory=list)
+
+    def run(self, *arguments: str, as_module: bool = False, **more: Any) -> Run:
+        """Run it once; ``requests`` are those of this run. It may fail."""
+        log = AuditLog(self.platform.cluster.audit_log)
+        run = run_tasks(self.folder, [self.task(as_module, **more)], "-vvvv", "--diff", *arguments)
+        self.requests = log.requests(USER)
+        return run
+
+    def task(self, as_module: bool = False, **more: Any) -> Task:
+        kubeconfig = str(self.platform.cluster.issue_client(USER, groups=[GROUP]))
+        options = {"kubeconfig": kubeconfig, "namespace": self.platform.namespace, "platform": self.platform.name, **self.options, **more}
+        return Task("move", self.module, options, AS_MODULE if as_module else {})
+
+    def result(self, *arguments: str, **more: Any) -> dict[str, Any]:
+        """Run it once, and return what it returned. Raises AssertionError when it failed."""
+        return dict(self.run(*arguments, **more).ok().result("move"))
+
+    @property
+    def writes(self) -> list[Request]:
+        assert self.requests, "the audit log has no request of this run: it proves nothing"
+        return [request for request in self.requests if request.writes]
+
+
+@pytest.fixture(scope="session")
+def hephy(lab_cluster: Cluster, report: Callable[[str], None]) -> Installed:
+    """A Hephy of its own release, as it was installed."""
+    remove_others(lab_cluster, "hephy")
+    platform = install(lab_cluster, "hephy", report)
+    lab_cluster.kubectl("apply", "-n", platform.namespace, "-f", str(ROOT / "docs" / "rbac-moves.yml"))
+    return platform
+
+
+@pytest.fixture(scope="session")
+def sown(hephy: Installed) -> Sown:
+    """What lies in its stores: images, slugs, logs, an app that runs a slug, rows."""
+    from lab.seed import sow
+
+    return sow(hephy.cluster, hephy.name, megabytes=8, report=lambda _line: None)
+
+
+@pytest.fixture(scope="session")
+def store(lab_cluster: Cluster) -> Iterator[ObjectStore]:
+    """The S3 server outside."""
+    server = lab_cluster.store()
+    server.up()
+    yield server
+    server.down()
+
+
+@pytest.fixture(scope="session")
+def postgres(lab_cluster: Cluster) -> Iterator[Postgres]:
+    """The PostgreSQL outside."""
+    server = lab_cluster.postgres()
+    server.up()
+    yield server
+    server.down()
+
+
+def file_with(folder: Path, text: str) -> str:
+    """The path of a new file with a credential, for this user only."""
+    path = folder / f"credential-{secrets.token_hex(4)}"
+    path.touch(0o600)
+    path.write_text(text)
+    return str(path)
