@@ -95,10 +95,10 @@ options:
   user:
     description: User of the store (O(provider=swift)).
     type: str
-  key:
+  user_key:
     description: Key or password of that user (O(provider=swift)).
     type: str
-  key_file:
+  user_key_file:
     description: File that holds it.
     type: path
   auth_url:

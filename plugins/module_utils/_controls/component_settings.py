@@ -21,7 +21,7 @@ SWITCH, REFRESH = "switch", "refresh copies"
 _WHY = "a service outside of the cluster"
 _POD: Path = ("spec", "template", "spec")
 # Fields that are never written into a file or shown.
-SECRET_FIELDS = frozenset({"access_key", "secret_key", "service_account", "account_key", "connection_string", "key", "password"})
+SECRET_FIELDS = frozenset({"access_key", "secret_key", "service_account", "account_key", "connection_string", "user_key", "password"})
 
 Documents = Mapping[Tuple[str, str], Mapping[str, Any]]
 

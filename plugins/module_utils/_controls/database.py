@@ -97,7 +97,8 @@ class DatabaseControl:
 
     def wanted(self, platform: Platform, params: Mapping[str, Any], observed: Observed) -> List[Wanted]:
         facts = platform.database
-        assert facts is not None
+        if facts is None:
+            return []
         writers = [workload_of(observed.settings, workload) for user in facts.users for workload in user.workloads]
         place = {"apiVersion": "", "kind": "Database", "metadata": {"name": f"{observed.target.address}/{observed.target.database}"}}
         wanted: List[Wanted] = []
@@ -119,9 +120,14 @@ class DatabaseControl:
             wanted.append(Wanted(old, ("writers",), "none: read-only", why, stage=CLOSE, step=True, standing="open"))
         return wanted
 
+    @property
+    def _at_work(self) -> DatabaseMove:
+        if self._move is None:
+            raise RuntimeError("nothing was observed yet")
+        return self._move
+
     def carry_out(self, site: Site, params: Mapping[str, Any], plan: Plan) -> None:
-        assert self._move is not None
-        self._move.carry_out(plan)
+        self._at_work.carry_out(plan)
 
     def take_back(self) -> str:
         return self._move.stages.take_back() if self._move else ""
@@ -138,8 +144,7 @@ class DatabaseControl:
         return ""
 
     def probe(self, site: Site, params: Mapping[str, Any], observed: Observed) -> Proof:
-        assert self._move is not None
-        return Proof(tuple(self._move.checks(observed.settings, observed.at_target)))
+        return Proof(tuple(self._at_work.checks(observed.settings, observed.at_target)))
 
     def describe(self, platform: Platform, params: Mapping[str, Any], observed: Observed) -> Tuple[str, str, str]:
         place = f"the platform uses {observed.target.address}"

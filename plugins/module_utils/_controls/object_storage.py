@@ -188,9 +188,14 @@ class ObjectStorageControl:
             )
         return [Wanted(observed.bundled, ("spec", "replicas"), 0, "nothing uses the bundled store any more", stage=RETIRE)]
 
+    @property
+    def _at_work(self) -> Move:
+        if self._move is None:
+            raise RuntimeError("nothing was observed yet")
+        return self._move
+
     def carry_out(self, site: Site, params: Mapping[str, Any], plan: Plan) -> None:
-        assert self._move is not None
-        self._move.carry_out(plan)
+        self._at_work.carry_out(plan)
 
     def take_back(self) -> str:
         return self._move.stages.take_back() if self._move else ""
@@ -210,8 +215,7 @@ class ObjectStorageControl:
         return ""
 
     def probe(self, site: Site, params: Mapping[str, Any], observed: Observed) -> Proof:
-        assert self._move is not None
-        return self._move.probe(observed.settings, moved=observed.moved)
+        return self._at_work.probe(observed.settings, moved=observed.moved)
 
     def describe(self, platform: Platform, params: Mapping[str, Any], observed: Observed) -> Tuple[str, str, str]:
         target = observed.target

@@ -187,11 +187,10 @@ class Move:
     def _bundled_store(self) -> Iterator[Store]:
         """Yield the bundled store as it can be reached from here: through a port of its pod."""
         facts, bundled = self._facts.bundled, self._bundled
-        assert bundled is not None
         keys = [text_in(self._credentials, key) for key in (facts.access_key, facts.secret_key)]
 
         def pod() -> str:
-            pods = ready_pods(self._site.objects, bundled)
+            pods = ready_pods(self._site.objects, bundled) if bundled else []
             if not pods:
                 raise NotFound(f"No pod of {facts.workload.name} is ready.", "The bundled store has to run until its data are moved.", facts.workload.name)
             return str(pods[0]["metadata"]["name"])
@@ -249,7 +248,8 @@ class Move:
 
     def _back_up(self) -> None:
         """Let the database make a whole backup, and note how many rows it holds: it has to hold as many when it comes back from the new store."""
-        assert self._facts.backup is not None
+        if self._facts.backup is None:
+            return
         workload, command = self._facts.backup
         database = self._site.objects.get(KINDS[workload.kind], workload.name, self._site.namespace)
         self._rows = self._count_rows(database)

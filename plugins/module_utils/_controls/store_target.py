@@ -17,7 +17,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.stores.store 
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import ObjectStorage, Way
 
 # Options that carry a credential; each has a twin that names a file with it.
-CREDENTIALS = ("access_key", "secret_key", "service_account", "account_key", "connection_string", "key")
+CREDENTIALS = ("access_key", "secret_key", "service_account", "account_key", "connection_string", "user_key")
 _PLAIN = ("endpoint", "region", "account", "user", "auth_url", "tenant")
 # Fields of the settings for which the store itself has none.
 _NOT_OF_THE_STORE = ("connection_string",)
@@ -53,6 +53,8 @@ def target_of(site: Site, params: Mapping[str, Any]) -> Target:
         fields.pop("region", None)
     fields.update(_credentials(site, way, params))
     given: Dict[str, Any] = {name: value for name, value in fields.items() if name not in _NOT_OF_THE_STORE}
+    if "user_key" in given:
+        given["key"] = given.pop("user_key")
     given["auth_version"] = params.get("auth_version") or 0
     store = Store(way.provider, path_style=way.addressed, ca_file=params.get("ca_file") or "", **given)
     buckets = _buckets(facts, way, params, store)

@@ -140,7 +140,7 @@ class Way(NamedTuple):
     """One way in which the platform's code can use a service outside.
 
     Fields of an object store are called endpoint, host, port, region, access_key, secret_key, path_style; service_account (gcs); account, account_key,
-    connection_string (azure); user, key, auth_url, tenant, auth_version (swift); and bucket.ROLE. Those of a database: host, port, name, user, password.
+    connection_string (azure); user, user_key, auth_url, tenant, auth_version (swift); and bucket.ROLE. Those of a database: host, port, name, user, password.
     """
 
     provider: str

@@ -105,7 +105,7 @@ _OBJECT_STORAGE = ObjectStorage(
             "swift",
             {
                 "user": ("username", "username"),
-                "key": ("password", "password"),
+                "user_key": ("password", "password"),
                 "auth_url": ("authurl", "authurl"),
                 "tenant": ("tenant", "tenant"),
                 "auth_version": ("authversion", "authversion"),

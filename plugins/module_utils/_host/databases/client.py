@@ -129,19 +129,18 @@ class Session:
         deadline = Deadline(self._patience + (self.server.connect_timeout if connect else 0))
         mark = uuid.uuid4().hex
         process, server = self._process, self.server
-        assert process.stdin is not None
-        assert process.stdout is not None
-        if process.stdin.closed:
+        stdin, stdout = programs.pipes_of(process)
+        if stdin.closed:
             raise Unavailable(f"The session with PostgreSQL at {server.address} has ended.", "See the failure before this one.", str(server))
         try:
-            process.stdin.write(f"{script}\n\\echo {mark}\n".encode("utf-8", "surrogateescape"))
+            stdin.write(f"{script}\n\\echo {mark}\n".encode("utf-8", "surrogateescape"))
         except BrokenPipeError:
             # It is gone and has said why.
-            process.stdin.close()
+            stdin.close()
         end = f"{mark}\n".encode()
         output = bytearray()
         while not output.endswith(end):
-            readable, _write, _error = select.select([process.stdout], [], [], deadline.left)
+            readable, _write, _error = select.select([stdout], [], [], deadline.left)
             if not readable:
                 programs.end(process)
                 raise TimedOut(
@@ -149,7 +148,7 @@ class Session:
                     "Somebody holds a lock, the server is overloaded, or the network is cut.",
                     str(server),
                 )
-            data = os.read(process.stdout.fileno(), _CHUNK)
+            data = os.read(stdout.fileno(), _CHUNK)
             if not data:
                 process.wait()
                 raise translate(programs.said(self._complaint), server, doing)

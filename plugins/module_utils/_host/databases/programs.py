@@ -11,8 +11,8 @@ import select
 import signal
 import subprocess
 import tempfile
-from contextlib import contextmanager
-from typing import IO, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from contextlib import ExitStack, contextmanager
+from typing import IO, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import MissingDependency, TimedOut
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
@@ -70,26 +70,27 @@ def entrance(server: Server) -> Iterator[Entrance]:
     # LC_ALL and LANGUAGE: messages are told apart by their English text. HOME: psql and libpq have files there that change what they do.
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PG") and name not in ("LANGUAGE", "LANG")}
     plain.update({"LC_ALL": "C", "HOME": NOWHERE})
-    with _passfile(server.passfile_line().encode("utf-8", "surrogateescape")) as (path, descriptors):
+    with ExitStack() as stack:
+        path, descriptors = _passfile(stack, server.passfile_line().encode("utf-8", "surrogateescape"))
         yield Entrance({**plain, **server.environment(path)}, descriptors)
 
 
-@contextmanager
-def _passfile(line: bytes) -> Iterator[Tuple[str, Sequence[int]]]:
-    """Give the path of a password file, and the descriptors that a program must inherit to read it.
+def _passfile(stack: ExitStack, line: bytes) -> Tuple[str, Sequence[int]]:
+    """Return the path of a password file that lasts as long as the stack, and the descriptors that a program must inherit to read it.
 
     On Linux it is memory, which is gone with us however we end; elsewhere a file of ours (0600), removed at the end. libpq refuses one that others may read.
     """
     if hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd"):
         descriptor = os.memfd_create("pgpass", os.MFD_CLOEXEC)
-        with os.fdopen(descriptor, "wb", buffering=0) as memory:
-            os.fchmod(descriptor, 0o600)
-            memory.write(line)
-            yield f"/proc/self/fd/{descriptor}", [descriptor]
-    else:
-        with tempfile.NamedTemporaryFile(buffering=0) as file:
-            file.write(line)
-            yield file.name, []
+        memory = stack.enter_context(os.fdopen(descriptor, "wb", buffering=0))
+        os.fchmod(descriptor, 0o600)
+        memory.write(line)
+        return f"/proc/self/fd/{descriptor}", [descriptor]
+    handle, path = tempfile.mkstemp()
+    stack.callback(os.unlink, path)
+    with os.fdopen(handle, "wb") as file:
+        file.write(line)
+    return path, []
 
 
 def start(command: Sequence[str], inside: Entrance, complaint: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -135,19 +136,23 @@ def said(complaint: IO[bytes]) -> str:
     return complaint.read().decode("utf-8", "replace")
 
 
+def pipes_of(process: subprocess.Popen[bytes]) -> Tuple[IO[bytes], IO[bytes]]:
+    """Return the pipes to and from a program that ``start`` started."""
+    return cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
+
+
 def run(command: Sequence[str], inside: Entrance, deadline: Deadline, watch: Callable[[], None] = lambda: None) -> Ended:
     """Run a program to its end, calling ``watch`` about once a second. Raises TimedOut (the program is ended), MissingDependency, or what ``watch`` raises."""
     with tempfile.TemporaryFile() as complaint:
         process = start(command, inside, complaint)
         try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.close()
+            stdin, stdout = pipes_of(process)
+            stdin.close()
             output: List[bytes] = []
             while True:
-                readable, _write, _error = select.select([process.stdout], [], [], min(_LOOK, deadline.left))
+                readable, _write, _error = select.select([stdout], [], [], min(_LOOK, deadline.left))
                 if readable:
-                    data = os.read(process.stdout.fileno(), _CHUNK)
+                    data = os.read(stdout.fileno(), _CHUNK)
                     if not data:
                         break
                     output.append(data)
