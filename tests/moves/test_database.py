@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -41,3 +42,10 @@ def test_the_database_is_moved_and_a_second_run_changes_nothing(mover: Mover, po
     again = mover.result()
     assert mover.writes == []
     assert again["plan"] == []
+
+
+def test_the_database_that_is_left_over_is_not_asked_for_administrators(mover: Mover, tmp_path: Path) -> None:
+    registration = Mover(mover.platform, tmp_path, "workflow_registration", {"mode": "admin_only"})
+    run = registration.run("--check")
+    assert run.status != 0
+    assert "database is outside of the cluster" in run.result("move")["msg"]

@@ -19,7 +19,11 @@ from ansible_collections.paas.hardening.plugins.module_utils._platforms.model im
 REVISION = "paas.hardening/settings-revision"
 SWITCH, REFRESH = "switch", "refresh copies"
 _WHY = "a service outside of the cluster"
-_POD: Path = ("spec", "template", "spec")
+_TEMPLATE: Path = ("spec", "template")
+_POD: Path = (*_TEMPLATE, "spec")
+# What runs by the clock reads the settings each time anew: it needs no restart, and need not be there.
+_BY_CLOCK = "CronJob"
+_POD_BY_CLOCK: Path = ("spec", "jobTemplate", "spec", "template", "spec")
 # Fields that are never written into a file or shown.
 SECRET_FIELDS = frozenset({"access_key", "secret_key", "service_account", "account_key", "connection_string", "user_key", "password"})
 
@@ -74,9 +78,12 @@ def wanted_settings(facts: Service, way: Way, fields: Mapping[str, str], setting
             revision = _revision(settings.secrets[user.secret], own)
             wanted += own + _numbered(settings.secrets[user.secret], ("metadata",), revision)
         for workload in user.workloads:
+            if workload.kind == _BY_CLOCK and (workload.kind, workload.name) not in settings.workloads:
+                continue
             document = workload_of(settings, workload)
             wanted += _variables(facts, user, way, fields, document)
-            wanted += _numbered(document, ("spec", "template", "metadata"), revision)
+            if workload.kind != _BY_CLOCK:
+                wanted += _numbered(document, (*_TEMPLATE, "metadata"), revision)
     return wanted
 
 
@@ -222,10 +229,11 @@ def _containers(document: Mapping[str, Any], user: Component, way: Way) -> Itera
     """Yield the path of every container that reads the settings: the component's own, and those that state the same variables, such as init containers."""
     names = {setting.variable for setting in way.settings if setting.variable}
     own = {workload.container for workload in user.workloads}
+    pod = _POD_BY_CLOCK if document["kind"] == _BY_CLOCK else _POD
     for group in ("initContainers", "containers"):
-        for container in look(document, (*_POD, group)) or ():
+        for container in look(document, (*pod, group)) or ():
             if container["name"] in own or names & {entry["name"] for entry in container.get("env") or ()}:
-                yield (*_POD, group, Item("name", container["name"]))
+                yield (*pod, group, Item("name", container["name"]))
 
 
 def holders(facts: Service) -> Sequence[str]:

@@ -56,6 +56,7 @@ class Observed(NamedTuple):
     pairs: Tuple[Pair, ...]
     # Every setting as it should be, in the order in which they are written.
     wanted: Tuple[Wanted, ...]
+    namespace: str
 
     @property
     def moved(self) -> bool:
@@ -112,7 +113,7 @@ class ObjectStorageControl:
         elif not all(entry.holds for entry in wanted):
             # Credentials are tried before they are written.
             self._move.try_credentials()
-        return Observed(target, settings, at_target, bundled, _are_constants(facts, credentials), pairs, tuple(wanted))
+        return Observed(target, settings, at_target, bundled, _are_constants(facts, credentials), pairs, tuple(wanted), site.namespace)
 
     def _settings(self, site: Site, facts: ObjectStorage) -> Tuple[Settings, Tuple[Mapping[str, Any], ...]]:
         """Read all workloads with one list a kind, and each Secret by its name."""
@@ -204,12 +205,10 @@ class ObjectStorageControl:
         return ""
 
     def workloads(self, observed: Observed) -> Sequence[Mapping[str, Any]]:
-        documents = [observed.settings.workloads[key] for key in sorted(observed.settings.workloads)]
-        return [document for document in documents if any(_is(document, user) for user in self._users(observed)) and frozen_replicas(document) is None]
-
-    @staticmethod
-    def _users(observed: Observed) -> Sequence[str]:
-        return list(observed.at_target)
+        """Every component that uses the store and does not stand still."""
+        names = {entry.document["metadata"]["name"] for entry in observed.wanted if entry.document["metadata"]["namespace"] == observed.namespace}
+        found = [document for (kind, name), document in sorted(observed.settings.workloads.items()) if kind in ("Deployment", "StatefulSet") and name in names]
+        return [document for document in found if frozen_replicas(document) is None]
 
     def unsettled(self, params: Mapping[str, Any], observed: Observed) -> str:
         return ""
@@ -303,10 +302,6 @@ def _keeps_data(workload: Mapping[str, Any]) -> bool:
     return bool((workload.get("spec") or {}).get("volumeClaimTemplates")) or any(
         {"persistentVolumeClaim", "hostPath", "nfs"} & set(volume) for volume in volumes
     )
-
-
-def _is(document: Mapping[str, Any], name: str) -> bool:
-    return bool(document["metadata"]["name"] == name)
 
 
 def _finding(suffix: str, title: str, severity: str, status: str, subject: str, expected: str, seen: str, hint: str, reason: str) -> Finding:

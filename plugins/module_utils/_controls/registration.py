@@ -75,7 +75,7 @@ class RegistrationControl:
                 inert += [document] if document else []
         closes = params["mode"] in _CLOSING and not _means(facts, _setting(workload, facts), facts.values[params["mode"]])
         asked = closes and params["require_administrator"]
-        return Observed(workload, tuple(inert), _administrators(site, facts.accounts) if asked else None)
+        return Observed(workload, tuple(inert), _administrators(site, facts.accounts, workload) if asked else None)
 
     def wanted(self, platform: Platform, params: Mapping[str, Any], observed: Observed) -> List[Wanted]:
         facts = platform.registration
@@ -173,8 +173,10 @@ def _closed_by(workload: Mapping[str, Any], facts: Registration) -> List[str]:
     return [name for name in facts.closed_by if variable_of(container, name)]
 
 
-def _administrators(site: Site, accounts: Accounts) -> Administrators:
+def _administrators(site: Site, accounts: Accounts, workload: Mapping[str, Any]) -> Administrators:
     """Count the administrators in the platform's own database, inside its pod, with the statement on standard input."""
+    if _database_is_outside(site.platform, workload):
+        return Administrators(None, None, "the platform's database is outside of the cluster, and the one inside no longer tells")
     deadline = Deadline(site.connection.retry_seconds)
     try:
         database = site.objects.get(KINDS[accounts.workload.kind], accounts.workload.name, site.namespace)
@@ -192,6 +194,15 @@ def _administrators(site: Site, accounts: Accounts) -> Administrators:
     if answer.code != 0 or not active.isdigit() or not total.isdigit():
         return Administrators(None, None, f"psql in {accounts.workload.name} ended with status {answer.code}")
     return Administrators(int(active), int(total))
+
+
+def _database_is_outside(platform: Platform, workload: Mapping[str, Any]) -> bool:
+    """Tell whether the workload that holds the setting asks a database outside; a bundled one that is left over must not be believed."""
+    facts = platform.database
+    if facts is None or facts.users[0].workloads[0] != platform.registration.workload:
+        return False
+    variable = next(setting.variable for setting in facts.way.settings if setting.field == "host")
+    return variable_of(container_of(workload, platform.registration.workload.container), variable) is not None
 
 
 def _knock(site: Site, door: Door, pod: Mapping[str, Any], expected: str, deadline: Deadline) -> Check:

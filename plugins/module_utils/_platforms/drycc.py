@@ -26,6 +26,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._platforms.model im
 )
 
 _DATABASE = Workload("StatefulSet", "drycc-database", "drycc-database")
+_BACKUPS = Workload("CronJob", "drycc-database-cronjob-backup", "drycc-database-cronjob-backup")
 _PASSPORT_1_8 = Workload("Deployment", "drycc-passport", "drycc-passport")
 _PASSPORT_HEAD = Workload("Deployment", "drycc-passport-api", "drycc-passport-api")
 _CONTROLLER_1_8 = Workload("Deployment", "drycc-controller", "drycc-controller")
@@ -156,5 +157,5 @@ DRYCC_HEAD = replace(
     },
     registration=replace(DRYCC_1_8.registration, workload=_PASSPORT_HEAD, inert=(_inert(_CONTROLLER_HEAD),)),
     # The database keeps its backups there, too.
-    object_storage=_OBJECT_STORAGE_1_8._replace(users=(Component("database", "database", (_DATABASE,), secret="database-creds"), *_STORE_USERS)),
+    object_storage=_OBJECT_STORAGE_1_8._replace(users=(Component("database", "database", (_DATABASE, _BACKUPS), secret="database-creds"), *_STORE_USERS)),
 )

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.values import merge_overlays
 
 _WIDTH = 100
+_FIELDS_SHOWN = 3
 _MARKS = {"pass": "ok", "fixed": "FIXED", "would-fix": "WOULD FIX", "fail": "FAIL", "unknown": "UNKNOWN", "not-applicable": "n/a"}
 
 
@@ -35,13 +36,26 @@ def _finding(finding: Mapping[str, Any]) -> List[str]:
     elif finding["after"] != finding["observed"]:
         rows.append(("after", finding["after"]))
     rows += [("proof", f"{check['verdict']}: {check['what']} -> {check['observed']}") for check in finding["proof"]["checks"]]
-    rows += [("lasts" if verdict["lasts"] else "REVERTS", f"{verdict['field']}: {verdict['reason']}") for verdict in finding["durability"]]
+    rows += _durability(finding["durability"])
     rows += [("because", reason) for reason in finding["reasons"]]
     if finding["hint"]:
         rows.append(("do", finding["hint"]))
     for label, text in rows:
         lines += textwrap.wrap(str(text), _WIDTH, initial_indent=f"  {label:<8} ", subsequent_indent=" " * 11, break_long_words=False)
     return lines
+
+
+def _durability(verdicts: Sequence[Mapping[str, Any]]) -> List[Tuple[str, str]]:
+    """One row for all fields of which the same is to be said: a move has dozens."""
+    fields: Dict[Tuple[str, str], List[str]] = {}
+    for verdict in verdicts:
+        fields.setdefault(("lasts" if verdict["lasts"] else "REVERTS", verdict["reason"]), []).append(verdict["field"])
+    rows = []
+    for (label, reason), names in fields.items():
+        different = list(dict.fromkeys(names))
+        shown = ", ".join(different[:_FIELDS_SHOWN]) + (f" and {len(different) - _FIELDS_SHOWN} more" if len(different) > _FIELDS_SHOWN else "")
+        rows.append((label, f"{shown}: {reason}"))
+    return rows
 
 
 def merged_overlay(results: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:

@@ -60,7 +60,9 @@ def settings_of(platform: str) -> Settings:
                 env += [{"name": "DRYCC_STORAGE_ACCESSKEY", "valueFrom": reference}]
             pod = {"initContainers": [{"name": "wait", "env": copy.deepcopy(env)}], "containers": [{"name": entry.container, "env": env}, {"name": "sidecar"}]}
             metadata = {"name": entry.name, "namespace": "paas", "resourceVersion": "9"}
-            workloads[entry.kind, entry.name] = {"apiVersion": "apps/v1", "kind": entry.kind, "metadata": metadata, "spec": {"template": {"spec": pod}}}
+            spec = {"template": {"spec": pod}}
+            group, spec = ("batch/v1", {"jobTemplate": {"spec": spec}}) if entry.kind == "CronJob" else ("apps/v1", spec)
+            workloads[entry.kind, entry.name] = {"apiVersion": group, "kind": entry.kind, "metadata": metadata, "spec": spec}
     secrets = {name: secret(name, accesskey="old", secretkey="old") if name == facts.secret else secret(name) for name in holders(facts)}
     return Settings(workloads, secrets)
 
@@ -189,6 +191,16 @@ def test_drycc_refers_to_the_components_own_secret_in_every_container_that_reads
 def test_only_the_testing_channel_of_drycc_keeps_database_backups_there() -> None:
     assert "database-creds" in holders(PLATFORMS["drycc-head"].object_storage)
     assert "database-creds" not in holders(PLATFORMS["drycc-1.8"].object_storage)
+
+
+def test_what_runs_by_the_clock_follows_without_a_restart_and_need_not_be_there() -> None:
+    way, settings = way_of("drycc-head", "s3", addressed=True), settings_of("drycc-head")
+    fields = {field for (name, field) in planned("drycc-head", way, settings) if name == "drycc-database-cronjob-backup"}
+    pod = "spec.jobTemplate.spec.template.spec.containers[drycc-database-cronjob-backup]"
+    assert f"{pod}.env[DRYCC_STORAGE_ENDPOINT].valueFrom" in fields
+    assert not any(REVISION in field for field in fields)
+    del settings.workloads["CronJob", "drycc-database-cronjob-backup"]  # type: ignore[attr-defined]
+    assert planned("drycc-head", way, settings)
 
 
 @pytest.mark.parametrize("platform", sorted(PLATFORMS))

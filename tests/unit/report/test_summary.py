@@ -141,3 +141,9 @@ def test_overlays_are_joined(overlays: list[Any], merged: dict[str, Any]) -> Non
     before = copy.deepcopy(results)
     assert merged_overlay(results) == merged
     assert results == before, "the results stay as they are"
+
+
+def test_fields_of_which_the_same_is_to_be_said_stand_in_one_row() -> None:
+    verdicts = tuple({"field": f"data.{name}", "lasts": False, "reason": "the chart's value comes back"} for name in "abcde")
+    lines = text(finding(FAIL, durability=verdicts))
+    assert "REVERTS  data.a, data.b, data.c and 2 more: the chart's value comes back" in lines
