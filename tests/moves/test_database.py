@@ -30,14 +30,34 @@ def mover(hephy: Installed, sown: Sown, postgres: Postgres, tmp_path_factory: py
     return Mover(hephy, folder, "workflow_database", options)
 
 
-def test_the_database_is_moved_and_a_second_run_changes_nothing(mover: Mover, postgres: Postgres) -> None:
+def test_a_target_that_cannot_take_it_leaves_the_platform_as_it_was(mover: Mover, postgres: Postgres) -> None:
+    postgres.sql("CREATE DATABASE other")
+    postgres.sql("CREATE TABLE somebodys (n int)", "other")
+    before = mover.platform.documents()
+    run = mover.run(name="other")
+    assert run.status != 0
+    assert "other" in run.result("move")["msg"]
+    after = mover.platform.documents()
+    for ref, document in before.items():
+        if ref.kind == "Deployment":
+            assert document["spec"] == after[ref]["spec"], ref
+
+
+def test_the_database_is_moved_under_a_writer_and_no_acknowledged_row_is_lost(mover: Mover, postgres: Postgres, tmp_path: Path) -> None:
+    from lab.seed import Writer, live, rows
+
     checked = mover.result("--check")
     assert list(dict.fromkeys(change["stage"] for change in checked["plan"])) == STAGES
     assert mover.writes == []
-    run = mover.run().ok()
+    place, ledger = mover.platform.place, tmp_path / "ledger"
+    with Writer(lambda: live.database(place), ledger) as writer:
+        run = mover.run().ok()
+        written = writer.acknowledged
     moved = run.result("move")
     assert [change["field"] for change in moved["plan"]] == [change["field"] for change in checked["plan"]]
     assert moved["proof"]["verdict"] == "pass"
+    assert written > 20
+    assert rows.lost(live.database(place), ledger) == []
     assert not leaks({postgres.credentials["password"]}, run.output)
     again = mover.result()
     assert mover.writes == []

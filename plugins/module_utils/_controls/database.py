@@ -130,7 +130,7 @@ class DatabaseControl:
         self._at_work.carry_out(plan)
 
     def take_back(self) -> str:
-        return self._move.stages.take_back() if self._move else ""
+        return self._move.take_back() if self._move else ""
 
     def against(self, params: Mapping[str, Any]) -> str:
         return ""

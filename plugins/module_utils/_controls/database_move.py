@@ -18,7 +18,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.credentia
 from ansible_collections.paas.hardening.plugins.module_utils._controls.freezing import FREEZE, THAW
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import patiently, ready_pods
 from ansible_collections.paas.hardening.plugins.module_utils._controls.stages import Stages
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotFound, NotProven, Refused, Unauthorized
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotFound, NotProven, Unauthorized
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, UNKNOWN, Check
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
@@ -136,6 +136,8 @@ class DatabaseMove:
             self.stages.write(stage, piece)
             if stage == THAW:
                 marks.unmark(self._programs(), self._target)
+                if self._params["old_database"] == "keep":
+                    self._open()
 
     def _move(self) -> None:
         """Dump, restore and compare. Nobody writes meanwhile; what an interrupted run left in the target is known by its mark and made anew."""
@@ -144,15 +146,8 @@ class DatabaseMove:
             client = self._client = find(self._params.get("client_folder") or "", session.version)
         folder, admin = self._folder(), self._admin()
         with self._source() as source:
-            # A run that was killed may have closed it already.
-            reopen(client, source, source.database)
-            left = writers(client, source)
-            if left:
-                raise Refused(
-                    f"Somebody else is still connected to the bundled database: {', '.join(map(str, left[:_SHOWN]))}.",
-                    "End these sessions, then run again.",
-                    subject=self._facts.bundled.name,
-                )
+            # Whoever else writes into it is stopped, too; what is closed is opened again when the move fails.
+            close_to_writers(client, source, source.database)
             self._give_up_earlier(folder)
             made = dump(client, source, folder, patience=self.stages.left)
             if admin is not None:
@@ -165,6 +160,20 @@ class DatabaseMove:
                 "Nothing was switched. Look at the target's version, extensions and settings.",
                 subject=str(self._target),
             )
+
+    def take_back(self) -> str:
+        """Let the platform go on with the bundled database; return in words what was undone."""
+        if not self.stages.pending:
+            return ""
+        try:
+            self._open()
+        except Failure as failure:
+            return f"{self.stages.take_back()} The bundled database may still be closed to writers ({failure.message}): run again.".strip()
+        return self.stages.take_back()
+
+    def _open(self) -> None:
+        with self._source() as source:
+            reopen(self._programs(), source, source.database)
 
     def _give_up_earlier(self, folder: str) -> None:
         """Mark what an earlier run of ours restored, and never switched to, as unfinished: then it is made anew."""

@@ -36,6 +36,11 @@ class Stages:
         """Seconds for which the platform may stand still from now on."""
         return self._patience.left if self._patience else float(self._params["freeze_timeout"])
 
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything to take back."""
+        return bool(self._done)
+
     def adopt(self, frozen: Sequence[Mapping[str, Any]]) -> None:
         """Take over workloads that an earlier run, which was killed, left standing still: they go on when this run fails, too."""
         if self._adopted or self._done:
