@@ -199,25 +199,26 @@ def _variables(facts: Service, user: Component, way: Way, fields: Mapping[str, s
             name = _field_of(setting, user)
             if not setting.variable or name not in fields:
                 continue
-            path = (*container, "env", Item("name", setting.variable))
             secret = setting.field in SECRET_FIELDS
             if setting.secret_key:
                 reference = {"secretKeyRef": {"name": user.secret or facts.secret, "key": setting.secret_key}}
                 values_key = setting.values_key.format(component=user.role) if setting.values_key else None
-                wanted += _variable(document, path, "valueFrom", reference, values_key, fields[name], secret)
+                wanted += _variable(document, container, setting.variable, "valueFrom", reference, values_key, fields[name], secret)
             else:
-                wanted += _variable(document, path, "value", fields[name], None, None, secret)
+                wanted += _variable(document, container, setting.variable, "value", fields[name], None, None, secret)
     if user.kind_variable:
-        path = (*_POD, "containers", Item("name", user.workloads[0].container), "env", Item("name", user.kind_variable), "value")
-        wanted.append(Wanted(document, path, way.kind, _WHY, way.kind_values_key, way.kind, stage=SWITCH))
+        own = (*_POD, "containers", Item("name", user.workloads[0].container))
+        wanted += _variable(document, own, user.kind_variable, "value", way.kind, way.kind_values_key, way.kind, False)
     return wanted
 
 
-def _variable(document: Mapping[str, Any], path: Path, part: str, value: Any, values_key: Optional[str], text: Optional[str], secret: bool) -> List[Wanted]:
+def _variable(
+    document: Mapping[str, Any], container: Path, name: str, part: str, value: Any, values_key: Optional[str], text: Optional[str], secret: bool
+) -> List[Wanted]:
     """A variable by its value or by reference. One that is not stated yet is written, and taken back, as a whole: half an entry would be an empty text."""
+    path = (*container, "env", Item("name", name))
     if look(document, path) is ABSENT:
-        entry = {"name": path[-1].value, part: value} if isinstance(path[-1], Item) else value
-        return [Wanted(document, path, entry, _WHY, values_key, text, stage=SWITCH, values_secret=secret)]
+        return [Wanted(document, path, {"name": name, part: value}, _WHY, values_key, text, stage=SWITCH, values_secret=secret)]
     other = "value" if part == "valueFrom" else "valueFrom"
     return [
         Wanted(document, (*path, part), value, _WHY, values_key, text, stage=SWITCH, values_secret=secret),

@@ -74,7 +74,9 @@ class DatabaseControl:
         facts = _facts(site)
         settings = _settings(site, facts)
         secret = settings.secrets[facts.secret]
-        target = _target(params, text_in(secret, facts.user_key) or "", text_in(secret, facts.password_key) or "")
+        user, password = text_in(secret, facts.user_key) or "", text_in(secret, facts.password_key) or ""
+        # The bundled database is called like its role; of one outside the Secret tells the name.
+        target = _target(params, user, password, text_in(secret, facts.name_key) or user)
         fields = {"host": target.host, "port": str(target.port), "name": target.database, "user": target.user, "password": target.password}
         if target.sslmode != "prefer":
             fields["sslmode"] = _for_pods(target.sslmode)
@@ -104,7 +106,7 @@ class DatabaseControl:
         wanted: List[Wanted] = []
         if not observed.at_target and observed.inside is not None:
             held = f"{observed.inside.tables} tables, {observed.inside.bytes} bytes"
-            why = "role, database and room for connections"
+            why = "the role and the database have to be there"
             wanted.append(Wanted(place, ("state",), f"empty, owned by {observed.target.user}", why, stage=PREPARE, step=True, standing=observed.outside))
             for document in writers:
                 wanted += freeze(document, "nothing may be written while the rows move")
@@ -174,14 +176,13 @@ def _settings(site: Site, facts: Database) -> Settings:
     return Settings(workloads, {facts.secret: site.objects.get(KINDS["Secret"], facts.secret, site.namespace)})
 
 
-def _target(params: Mapping[str, Any], user: str, password: str) -> Server:
+def _target(params: Mapping[str, Any], user: str, password: str, name: str) -> Server:
     """Return the server that the options describe; what they do not say of role and database is as it is now."""
     given = read_file(params, "role_password")
     role = params.get("role") or user
     if role != user and not given:
         raise Invalid(f"role is {role}, but no password is given.", "Give role_password or role_password_file.", subject="role_password")
-    name = params.get("name") or user
-    return Server(params["server"], role, name, given or password, params["port"], params["sslmode"], params.get("ca_file") or "")
+    return Server(params["server"], role, params.get("name") or name, given or password, params["port"], params["sslmode"], params.get("ca_file") or "")
 
 
 def _for_pods(sslmode: str) -> str:

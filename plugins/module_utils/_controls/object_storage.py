@@ -214,7 +214,7 @@ class ObjectStorageControl:
         return ""
 
     def probe(self, site: Site, params: Mapping[str, Any], observed: Observed) -> Proof:
-        return self._at_work.probe(observed.settings, moved=observed.moved)
+        return self._at_work.probe(observed.settings)
 
     def describe(self, platform: Platform, params: Mapping[str, Any], observed: Observed) -> Tuple[str, str, str]:
         target = observed.target

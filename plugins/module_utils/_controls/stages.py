@@ -67,16 +67,22 @@ class Stages:
         document = self._site.objects.get(KINDS[ref.kind], ref.name, ref.namespace)
         if not all(same(look(document, change.path), change.before) for change in piece.changes):
             raise Conflict(f"{ref} is no longer as it was planned.", "Somebody else changes it; run again.", str(ref))
-        self._site.objects.apply_plan(Plan(piece.changes, {ref: document["metadata"]["resourceVersion"]}))
         if stage in self._still:
+            # Before it is sent: of a write whose answer is lost nobody knows whether it arrived, and taking it back does no harm.
             self._done.append(piece)
+        try:
+            self._site.objects.apply_plan(Plan(piece.changes, {ref: document["metadata"]["resourceVersion"]}))
+        except Conflict:
+            self._done = [other for other in self._done if other is not piece]
+            raise
         if stage == THAW:
-            # From here on people write to the new place: there is no way back any more.
-            self._done, self._patience = [], None
+            # From here on people write to the new place: there is no way back any more, but what still stands still goes on in any case.
+            self._done = [other for other in self._done if other.changes[0].stage in (FREEZE, THAW) and other.changes[0].ref != ref]
+            self._patience = None
         deadline = Deadline(self._params["wait_timeout"])
         if stage == FREEZE:
             wait_gone(self._site.objects, document, deadline)
-        elif ref.kind in _WORKLOADS and ref.namespace == self._site.namespace:
+        elif stage != THAW and ref.kind in _WORKLOADS and ref.namespace == self._site.namespace:
             wait_ready(self._site.objects, [ref], deadline)
         return ref
 
@@ -86,7 +92,7 @@ class Stages:
         left = [piece.changes[0].ref for piece in reversed(done) if not self._undo(piece)]
         if left:
             return f"Not everything could be taken back ({', '.join(map(str, left))}): run again."
-        return "What was changed since the platform stood still was taken back: it goes on as before." if done else ""
+        return "What was changed since the platform stood still was taken back, and what stood still goes on." if done else ""
 
     def _undo(self, piece: Plan) -> bool:
         ref = piece.changes[0].ref

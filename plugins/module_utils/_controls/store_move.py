@@ -34,8 +34,6 @@ PREPARE, COPY, BACK_UP, COPY_REST, RETIRE = "prepare", "copy", "back up", "copy 
 # Stages between which the platform stands still: a failure there leads back.
 _STANDING_STILL = (FREEZE, BACK_UP, COPY_REST, SWITCH, REFRESH)
 _ROWS = "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname not in ('pg_catalog', 'information_schema') order by 1;\n"
-
-
 _MANIFESTS = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
 
 
@@ -297,7 +295,7 @@ class Move:
                 subject=name,
             )
 
-    def probe(self, settings: Settings, moved: bool) -> Proof:
+    def probe(self, settings: Settings) -> Proof:
         """Look into each bucket, and read an image through the registry."""
         checks = [self._peeked(role, name) for role, name in sorted(self._target.buckets.items())]
         return Proof((*checks, *self._pulled(settings)))

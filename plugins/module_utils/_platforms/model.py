@@ -204,10 +204,11 @@ class Database(NamedTuple):
 
     users: Tuple[Component, ...]
     way: Way
-    # The Secret with the settings, of both databases; the keys of role and password in it. The bundled database is called like its role.
+    # The Secret with the settings, of both databases; the keys of role, password and name in it. The bundled database is called like its role, and has none.
     secret: str
     user_key: str
     password_key: str
+    name_key: str
     bundled: Workload
     # Port and path where a component's pod says whether it can work, which includes a question to the database.
     health: Tuple[int, str]

@@ -141,6 +141,7 @@ _DATABASES = Database(
     secret="database-creds",
     user_key="user",
     password_key="password",
+    name_key="name",
     bundled=_DATABASE,
     health=(8000, "/readiness"),
 )
