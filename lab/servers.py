@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from lab.progress import Report, silent, span
 _READY_SECONDS = 30.0
 
 
-class Server:
+class Server(ABC):
     """One server of a lab. Making the object starts nothing; ``up`` does, with or without a cluster beside it.
 
     Its data outlive ``down`` and every fault; ``down(purge=True)`` removes them.
@@ -73,20 +74,21 @@ class Server:
 
     # What a kind of server fills in
 
+    @abstractmethod
     def _prepare(self, report: Report) -> list[dict[str, Any]]:
         """Write what it needs and return its daemons."""
-        raise NotImplementedError
 
     def _plan(self) -> dict[str, Any]:
         """What its machine mounts beside the ordinary."""
         return {}
 
     def _first_start(self) -> None:
-        """What is to be done on the running machine before its daemons start."""
+        """What is to be done on the running machine before its daemons start: nothing, unless a kind of server says so."""
+        return
 
+    @abstractmethod
     def ready(self) -> bool:
         """Whether it answers."""
-        raise NotImplementedError
 
     # Up and down
 

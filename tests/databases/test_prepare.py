@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,10 +14,15 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.databases.ser
 from tests.databases.postgres import Postgres
 
 
-def wish(**change: object) -> Wish:
+def wish(**change: Any) -> Wish:
     number = secrets.token_hex(4)
-    given = {"database": f'it\'s a "db" {number}', "role": f'role\'s "ü" {number}', "password": f"canary-{secrets.token_urlsafe(24)}ü", **change}
-    return Wish(**given)  # type: ignore[arg-type]
+    given: dict[str, Any] = {
+        "database": f'it\'s a "db" {number}',
+        "role": f'role\'s "ü" {number}',
+        "password": f"canary-{secrets.token_urlsafe(24)}ü",
+        **change,
+    }
+    return Wish(**given)
 
 
 def entered(server: Postgres, wanted: Wish) -> Server:

@@ -9,6 +9,7 @@ import secrets
 import signal
 import socket
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -21,7 +22,7 @@ READY_SECONDS = 30.0
 PART = 5 << 20
 
 
-class ObjectServer:
+class ObjectServer(ABC):
     """A server on a free port of loopback. The kernel ends it when the test process dies, however that happens."""
 
     program = ""
@@ -39,11 +40,13 @@ class ObjectServer:
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> Sequence[str | Path]:
-        raise NotImplementedError
+        """The program and its arguments, without a secret."""
 
+    @abstractmethod
     def environment(self) -> Mapping[str, str]:
-        raise NotImplementedError
+        """The variables that carry the secrets."""
 
     @property
     def endpoint(self) -> str:

@@ -67,6 +67,11 @@ def settings_of(platform: str) -> Settings:
     return Settings(workloads, secrets)
 
 
+def without(settings: Settings, name: str) -> Settings:
+    """The same platform without the workloads of that name."""
+    return settings._replace(workloads={key: document for key, document in settings.workloads.items() if key[1] != name})
+
+
 def way_of(platform: str, provider: str, addressed: bool) -> Way:
     return next(way for way in PLATFORMS[platform].object_storage.ways if way.provider == provider and way.addressed == addressed)
 
@@ -199,8 +204,7 @@ def test_what_runs_by_the_clock_follows_without_a_restart_and_need_not_be_there(
     pod = "spec.jobTemplate.spec.template.spec.containers[drycc-database-cronjob-backup]"
     assert f"{pod}.env[DRYCC_STORAGE_ENDPOINT].valueFrom" in fields
     assert not any(REVISION in field for field in fields)
-    del settings.workloads["CronJob", "drycc-database-cronjob-backup"]  # type: ignore[attr-defined]
-    assert planned("drycc-head", way, settings)
+    assert planned("drycc-head", way, without(settings, "drycc-database-cronjob-backup"))
 
 
 @pytest.mark.parametrize("platform", sorted(PLATFORMS))
@@ -291,8 +295,7 @@ def test_no_plan_shows_a_credential() -> None:
 
 
 def test_a_workload_that_is_missing_is_named() -> None:
-    settings = settings_of("hephy")
-    del settings.workloads["Deployment", "deis-registry"]  # type: ignore[attr-defined]
+    settings = without(settings_of("hephy"), "deis-registry")
     with pytest.raises(NotFound, match="deis-registry"):
         wanted_settings(PLATFORMS["hephy"].object_storage, way_of("hephy", "s3", addressed=True), FIELDS, settings)
 

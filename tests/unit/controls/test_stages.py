@@ -71,8 +71,8 @@ def pieces(*wanted: Wanted) -> list[Plan]:
     return list(plan_of(wanted).pieces())
 
 
-def stages_of(cluster: Cluster, **more: Any) -> Stages:
-    return Stages(cluster, {**PARAMS, **more}, ("freeze", "switch"))  # type: ignore[arg-type]  # a site is what has objects and a namespace
+def stages_of(cluster: Any, **more: Any) -> Stages:
+    return Stages(cluster, {**PARAMS, **more}, ("freeze", "switch"))
 
 
 def frozen(cluster: Cluster, stages: Stages) -> None:
