@@ -65,7 +65,7 @@ def test_the_database_is_moved_under_a_writer_and_no_acknowledged_row_is_lost(mo
 
 
 def test_the_database_that_is_left_over_is_not_asked_for_administrators(mover: Mover, tmp_path: Path) -> None:
-    registration = Mover(mover.platform, tmp_path, "workflow_registration", {"mode": "admin_only"})
+    registration = Mover(mover.platform, tmp_path, "workflow_registration", {"mode": "disabled"})
     run = registration.run("--check")
     assert run.status != 0
     assert "database is outside of the cluster" in run.result("move")["msg"]

@@ -28,6 +28,10 @@ class Recommendation:
     severity: str
     source: Source
 
+    def beside(self, suffix: str, title: str, severity: str, status: str, subject: str, expected: str, observed: str, hint: str, reason: str) -> Finding:
+        """Return a finding about something that was seen beside it, under its identifier with a suffix."""
+        return Finding(f"{self.id}-{suffix}", title, severity, self.source, subject, status, expected, observed, reasons=(reason,), hint=hint)
+
 
 @dataclass(frozen=True)
 class Site:

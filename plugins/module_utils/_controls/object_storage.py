@@ -227,7 +227,7 @@ class ObjectStorageControl:
         findings = []
         if observed.constants and not observed.moved:
             findings.append(
-                _finding(
+                RECOMMENDATION.beside(
                     "well-known-credentials",
                     "The bundled store has the credentials that every installation has",
                     "critical",
@@ -241,7 +241,7 @@ class ObjectStorageControl:
             )
         for number, limit in enumerate(observed.target.way.limits, 1):
             findings.append(
-                _finding(
+                RECOMMENDATION.beside(
                     f"limit-{number}",
                     "A limit of this way to an external store",
                     "info",
@@ -301,21 +301,6 @@ def _keeps_data(workload: Mapping[str, Any]) -> bool:
     volumes = look(workload, ("spec", "template", "spec", "volumes")) or ()
     return bool((workload.get("spec") or {}).get("volumeClaimTemplates")) or any(
         {"persistentVolumeClaim", "hostPath", "nfs"} & set(volume) for volume in volumes
-    )
-
-
-def _finding(suffix: str, title: str, severity: str, status: str, subject: str, expected: str, seen: str, hint: str, reason: str) -> Finding:
-    return Finding(
-        control=f"{RECOMMENDATION.id}-{suffix}",
-        title=title,
-        severity=severity,
-        source=RECOMMENDATION.source,
-        subject=subject,
-        status=status,
-        expected=expected,
-        observed=seen,
-        reasons=(reason,),
-        hint=hint,
     )
 
 

@@ -254,28 +254,13 @@ def _json_object(text: str) -> Mapping[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _finding(suffix: str, title: str, severity: str, status: str, subject: str, expected: str, seen: str, hint: str, reason: str) -> Finding:
-    return Finding(
-        control=f"{RECOMMENDATION.id}-{suffix}",
-        title=title,
-        severity=severity,
-        source=RECOMMENDATION.source,
-        subject=subject,
-        status=status,
-        expected=expected,
-        observed=seen,
-        reasons=(reason,),
-        hint=hint,
-    )
-
-
 def _inert_settings(facts: Registration, observed: Observed) -> List[Finding]:
     findings = []
     for setting, document in zip(facts.inert, observed.inert):
         value = variable_of(container_of(document, setting.workload.container), setting.variable)
         if value is not None:
             findings.append(
-                _finding(
+                RECOMMENDATION.beside(
                     "inert-setting",
                     "A documented registration setting has no effect",
                     "info",
@@ -296,7 +281,7 @@ def _side_doors(facts: Registration, observed: Observed) -> List[Finding]:
     if not doors:
         return []
     return [
-        _finding(
+        RECOMMENDATION.beside(
             "side-door",
             "Anyone with an account at a social log-in provider can still register",
             "high",
@@ -317,7 +302,7 @@ def _well_known_administrator(facts: Registration, observed: Observed) -> List[F
     if tuple(variable_of(container, name) for name in facts.administrator_variables) != facts.well_known_administrator:
         return []
     return [
-        _finding(
+        RECOMMENDATION.beside(
             "well-known-administrator",
             "The platform was installed with the administrator that every installation has",
             "critical",
