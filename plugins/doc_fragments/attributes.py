@@ -23,10 +23,6 @@ attributes:
     description: Where the module can run.
     platforms: posix
     support: full
-  action_group:
-    description: Use C(group/paas.hardening.workflow) in C(module_defaults) to set the options that the modules share.
-    membership:
-      - paas.hardening.workflow
     support: full
   action:
     description: Runs inside the Ansible process when the target is the local machine.

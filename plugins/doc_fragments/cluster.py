@@ -122,4 +122,9 @@ options:
     type: str
 requirements:
   - kubernetes >= 31.0.0
+attributes:
+  action_group:
+    description: Use C(group/paas.hardening.workflow) in C(module_defaults) to set the options that the modules share.
+    membership:
+      - paas.hardening.workflow
 """

@@ -150,6 +150,7 @@ options:
     type: path
     default: ~/.cache/paas.hardening/object-storage
 seealso:
+  - module: paas.hardening.bucket_settings
   - module: paas.hardening.workflow_info
 """
 

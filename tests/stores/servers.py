@@ -95,6 +95,18 @@ class ObjectServer(ABC):
                 self.process.wait()
             self.process = None
 
+    def speak_tls(self) -> None:
+        """From its next start on it speaks TLS, with a certificate that an authority of its own has signed."""
+        self.authority = self.folder / "ca.crt"
+        make = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", "2")
+        here = {name: str(self.folder / name) for name in ("ca.crt", "ca.key", "public.crt", "private.key")}
+        self._openssl(*make, "-subj", "/CN=authority", "-keyout", here["ca.key"], "-out", here["ca.crt"])
+        signed = ("-subj", "/CN=store", "-addext", "subjectAltName=IP:127.0.0.1", "-CA", here["ca.crt"], "-CAkey", here["ca.key"])
+        self._openssl(*make, *signed, "-addext", "basicConstraints=critical,CA:false", "-keyout", here["private.key"], "-out", here["public.crt"])
+
+    def _openssl(self, *words: str) -> None:
+        processes.run(["openssl", *words])
+
     def client(self) -> s3.Store:
         """A client that has nothing in common with what is tested."""
         trust = s3.trust(str(self.authority)) if self.authority else None
@@ -150,7 +162,8 @@ class Minio(ObjectServer):
     program, health = "minio", "/minio/health/ready"
 
     def command(self) -> Sequence[str | Path]:
-        return [builds.binary("minio"), "server", "--quiet", "--address", f"127.0.0.1:{self.port}", self.data]
+        tls = ["--certs-dir", self.folder] if self.authority else []
+        return [builds.binary("minio"), "server", "--quiet", *tls, "--address", f"127.0.0.1:{self.port}", self.data]
 
     def environment(self) -> Mapping[str, str]:
         return {"MINIO_ROOT_USER": self.access_key, "MINIO_ROOT_PASSWORD": self.secret_key, "MINIO_UPDATE": "off", "MINIO_CALLHOME_ENABLE": "off"}
@@ -161,32 +174,23 @@ class Gateway(ObjectServer):
 
     program, health = "versitygw", "/health"
 
-    def __init__(self, folder: Path, capacity: int | None = None) -> None:
+    def __init__(self, folder: Path, capacity: int | None = None, versions: bool = False) -> None:
+        """``versions``: buckets can keep what is overwritten."""
         super().__init__(folder, capacity)
-        for name in ("accounts", "attributes"):
+        self.versions = versions
+        for name in ("accounts", "attributes", "versions"):
             (folder / name).mkdir()
 
     def command(self) -> Sequence[str | Path]:
         words: list[str | Path] = [builds.binary("versitygw"), "--port", f"127.0.0.1:{self.port}", "--health", self.health]
         words += ["--iam-dir", self.folder / "accounts", "--iam-cache-disable"]
         if self.authority:
-            words += ["--cert", self.folder / "server.crt", "--key", self.folder / "server.key"]
-        return [*words, "--quiet", "posix", "--sidecar", self.folder / "attributes", self.data]
+            words += ["--cert", self.folder / "public.crt", "--key", self.folder / "private.key"]
+        kept = ["--versioning-dir", self.folder / "versions"] if self.versions else []
+        return [*words, "--quiet", "posix", "--sidecar", self.folder / "attributes", *kept, self.data]
 
     def environment(self) -> Mapping[str, str]:
         return {"ROOT_ACCESS_KEY_ID": self.access_key, "ROOT_SECRET_ACCESS_KEY": self.secret_key}
-
-    def speak_tls(self) -> None:
-        """From its next start on it speaks TLS, with a certificate that an authority of its own has signed."""
-        self.authority = self.folder / "ca.crt"
-        make = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", "2")
-        here = {name: str(self.folder / name) for name in ("ca.crt", "ca.key", "server.crt", "server.key")}
-        self._openssl(*make, "-subj", "/CN=authority", "-keyout", here["ca.key"], "-out", here["ca.crt"])
-        signed = ("-subj", "/CN=store", "-addext", "subjectAltName=IP:127.0.0.1", "-CA", here["ca.crt"], "-CAkey", here["ca.key"])
-        self._openssl(*make, *signed, "-addext", "basicConstraints=critical,CA:false", "-keyout", here["server.key"], "-out", here["server.crt"])
-
-    def _openssl(self, *words: str) -> None:
-        processes.run(["openssl", *words])
 
     def add_user(self) -> tuple[str, str]:
         """Make a user without any right; return access key and secret."""
