@@ -181,7 +181,7 @@ def _listed(value: Any) -> List[Dict[str, Any]]:
     """A single statement may stand without a list around it."""
     if value is ABSENT:
         return []
-    return [value] if isinstance(value, Mapping) else list(value)
+    return [dict(value)] if isinstance(value, Mapping) else list(value)
 
 
 def _in_place(before: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]], ours: Mapping[str, Any], key: str) -> List[Any]:
@@ -301,8 +301,8 @@ class BucketSettings:
             for what, status in self._api.anonymous(bucket, self._api.some_key(bucket)):
                 checks.append(Check(f"{what} of {bucket} without credentials", _REFUSED, f"HTTP {status}", _verdict(status)))
         if self._params["tls_only"]:
-            status = self._api.in_plain_text(bucket)
-            seen, verdict = ("no answer", PASS) if status is None else (f"HTTP {status}", _verdict(status))
+            answer = self._api.in_plain_text(bucket)
+            seen, verdict = ("no answer", PASS) if answer is None else (f"HTTP {answer}", _verdict(answer))
             checks.append(Check(f"{bucket} without TLS", _REFUSED, seen, verdict))
         return Proof(tuple(checks))
 

@@ -100,7 +100,8 @@ def test_everybody_is_shut_out_by_the_block_where_there_is_one_and_by_the_policy
     found = bucket(policy={"Version": "2012-10-17", "Statement": [PUBLIC, FOREIGN]})
     assert planned(found, public_access_blocked=True) == {"BucketPolicy.Statement": [FOREIGN]}
     # With the block the policy is not ours to change.
-    assert planned(bucket(public=dict.fromkeys((*block, "RestrictPublicBuckets"), True), **{"policy": {"Statement": [PUBLIC]}}), public_access_blocked=True) == {}
+    blocked = bucket(public=dict.fromkeys((*block, "RestrictPublicBuckets"), True), policy={"Statement": [PUBLIC]})
+    assert planned(blocked, public_access_blocked=True) == {}
 
 
 @pytest.mark.parametrize(
@@ -120,17 +121,18 @@ def test_who_is_everybody(statement: dict[str, Any], public: bool) -> None:
 
 
 def test_a_rule_never_removes_what_is_current() -> None:
-    (rule,) = planned(bucket(lifecycle={}), noncurrent_days=30, abort_multipart_days=7)["BucketLifecycle.Rules"]
+    asked = {"noncurrent_days": 30, "abort_multipart_days": 7}
+    (rule,) = planned(bucket(lifecycle={}), **asked)["BucketLifecycle.Rules"]
     assert rule["ID"] == RULE
     assert "Expiration" not in rule
     assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
     assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
     # As AWS gives it back.
     returned = {**rule, "Filter": {}}
-    assert planned(bucket(lifecycle={"Rules": [FOREIGN_RULE, returned]}), noncurrent_days=30, abort_multipart_days=7) == {}
-    assert planned(bucket(lifecycle={"Rules": [{**rule, "Status": "Disabled"}]}), noncurrent_days=30, abort_multipart_days=7) == {"BucketLifecycle.Rules": [rule]}
+    assert planned(bucket(lifecycle={"Rules": [FOREIGN_RULE, returned]}), **asked) == {}
+    assert planned(bucket(lifecycle={"Rules": [{**rule, "Status": "Disabled"}]}), **asked) == {"BucketLifecycle.Rules": [rule]}
     # A rule for one folder only is not ours.
-    assert planned(bucket(lifecycle={"Rules": [{**rule, "Filter": {"Prefix": "x/"}}]}), noncurrent_days=30, abort_multipart_days=7)
+    assert planned(bucket(lifecycle={"Rules": [{**rule, "Filter": {"Prefix": "x/"}}]}), **asked)
 
 
 def test_a_component_has_rights_in_its_bucket_alone() -> None:
