@@ -6,13 +6,16 @@ The folder of a build is named after the content that it comes from: go.mod, go.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,11 +37,12 @@ class Program:
 
 @dataclass(frozen=True)
 class Module:
-    """A folder of lab/go: what it builds, and the variables that carry the version of a requirement."""
+    """A folder of lab/go: what it builds, and the variables that carry the version of a requirement. What no lab needs is built ``on_request`` only."""
 
     programs: dict[str, Program]
     seconds: float = 0
     stamps: tuple[tuple[str, str], ...] = ()
+    on_request: bool = False
 
 
 # what the programs say of themselves, and what kubectl says of itself in each request
@@ -65,6 +69,7 @@ MODULES = {
     "coredns": Module({"coredns": Program("github.com/coredns/coredns", 135)}),
     "minio": Module({"minio": Program("github.com/minio/minio", 260)}),
     "versitygw": Module({"versitygw": Program("github.com/versity/versitygw/cmd/versitygw", 105)}),
+    "fake-gcs-server": Module({"fake-gcs-server": Program("github.com/fsouza/fake-gcs-server", 60)}, on_request=True),
     "gateway-api": Module({}),  # only its CRDs
 }
 _HOME_OF = {program: module for module, entry in MODULES.items() for program in entry.programs}
@@ -73,6 +78,11 @@ _HOME_OF = {program: module for module, entry in MODULES.items() for program in 
 def programs() -> list[str]:
     """Names of the programs that can be built."""
     return sorted(_HOME_OF)
+
+
+def of_a_lab() -> list[str]:
+    """Names of the programs that labs consist of."""
+    return sorted(program for program, module in _HOME_OF.items() if not MODULES[module].on_request)
 
 
 def requirement(module: str, path: str) -> str:
@@ -129,17 +139,41 @@ def binary(program: str, report: Report = silent) -> Path:
 
 
 def ensure(wanted: Iterable[str], report: Report = silent) -> None:
-    """Build what is missing, module by module, with one call of the compiler each."""
+    """Build what is missing, module by module, with one call of the compiler each. The sources of the next are fetched meanwhile."""
     missing: dict[str, list[str]] = {}
     for program in wanted:
         if not ready(program):
             missing.setdefault(_home(program), []).append(program)
-    for module in missing:
+    for module, following in itertools.zip_longest(missing, list(missing)[1:]):
         place = folder(module)
-        with locks.held(place / "lock", partial(report, f"  {module}: another process builds it, waiting")):
+        with locks.held(place / "lock", partial(report, f"  {module}: another process builds it, waiting")), _fetching(following, missing):
             still = [program for program in missing[module] if not ready(program)]
             if still:
                 _build(module, still, place, report)
+
+
+@contextmanager
+def _fetching(module: str | None, missing: Mapping[str, Sequence[str]]) -> Iterator[None]:
+    """Fetch the sources of a module's programs meanwhile. A failure is left to the build, which says what is wrong."""
+    if module is None:
+        yield
+        return
+    packages = [MODULES[module].programs[program].package for program in missing[module]]
+    process = subprocess.Popen(
+        ["setpriv", "--pdeathsig", "TERM", "--", go(), "list", "-deps", "-f", "{{.ImportPath}}", *packages],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+        cwd=paths.GO_MODULES / module,
+    )
+    try:
+        yield
+        process.wait()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
 
 
 def _build(module: str, wanted: list[str], place: Path, report: Report) -> None:

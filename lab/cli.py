@@ -173,7 +173,7 @@ def _images(options: argparse.Namespace) -> int:
     steps = Steps(_say)
     if options.programs:
         with steps.step("programs"):
-            builds.ensure(builds.programs(), _say)
+            builds.ensure(builds.of_a_lab(), _say)
     with steps.step("images"):
         essential = images.essential(_say)
         extra = images.platforms(_say) if options.platforms else []

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.values import merge_overlays
 
@@ -19,13 +19,28 @@ def summary(results: Sequence[Mapping[str, Any]]) -> List[str]:
     """Return the lines of the summary for the results of the verbs, in the order in which they ran."""
     lines: List[str] = []
     counts: Dict[str, int] = {}
+    failed = [result for result in results if result.get("failed")]
     for result in results:
         for finding in result.get("findings") or ():
             counts[finding["status"]] = counts.get(finding["status"], 0) + 1
             lines += _finding(finding)
+    for result in failed:
+        lines += _failure(result)
     total = ", ".join(f"{number} {_MARKS[status].lower()}" for status, number in sorted(counts.items()))
-    changed = sum(1 for result in results if result.get("changed") and all(finding["status"] != "would-fix" for finding in result["findings"]))
-    return [*lines, "", f"Findings: {sum(counts.values())} ({total or 'none'}). Changed in this run: {changed}."]
+    changed = sum(1 for result in results if result.get("changed") and all(finding["status"] != "would-fix" for finding in result.get("findings") or ()))
+    end = f" Failed: {len(failed)}; what comes after it was not looked at." if failed else ""
+    return [*lines, "", f"Findings: {sum(counts.values())} ({total or 'none'}). Changed in this run: {changed}.{end}"]
+
+
+def _failure(result: Mapping[str, Any]) -> List[str]:
+    """What stopped the run, and what it had written until then."""
+    hint = (result.get("failure") or {}).get("hint") or ""
+    said = str(result.get("msg") or "")
+    rows = [("because", said[: -len(hint)].rstrip() if hint and said.endswith(hint) else said), ("do", hint)]
+    written = list(dict.fromkeys(change["object"] for change in result.get("plan") or ()))
+    if written:
+        rows.append(("changed", ", ".join(written[:_FIELDS_SHOWN]) + (f" and {len(written) - _FIELDS_SHOWN} more" if len(written) > _FIELDS_SHOWN else "")))
+    return ["", "[FAILED] The run stopped here", *_rows(row for row in rows if row[1])]
 
 
 def _finding(finding: Mapping[str, Any]) -> List[str]:
@@ -40,6 +55,11 @@ def _finding(finding: Mapping[str, Any]) -> List[str]:
     rows += [("because", reason) for reason in finding["reasons"]]
     if finding["hint"]:
         rows.append(("do", finding["hint"]))
+    return lines + _rows(rows)
+
+
+def _rows(rows: Iterable[Tuple[str, Any]]) -> List[str]:
+    lines: List[str] = []
     for label, text in rows:
         lines += textwrap.wrap(str(text), _WIDTH, initial_indent=f"  {label:<8} ", subsequent_indent=" " * 11, break_long_words=False)
     return lines

@@ -147,3 +147,22 @@ def test_fields_of_which_the_same_is_to_be_said_stand_in_one_row() -> None:
     verdicts = tuple({"field": f"data.{name}", "lasts": False, "reason": "the chart's value comes back"} for name in "abcde")
     lines = text(finding(FAIL, durability=verdicts))
     assert "REVERTS  data.a, data.b, data.c and 2 more: the chart's value comes back" in lines
+
+
+def test_a_failure_is_told_after_what_was_done_before_it() -> None:
+    failure = {"reason": "TimedOut", "hint": "Look at the pods.", "object": "", "code": None}
+    plan = [{"object": f"Deployment deis/{name}", "field": field} for name in "abcd" for field in ("x", "y")]
+    broken = {"failed": True, "changed": True, "msg": "It did not become ready. Look at the pods.", "failure": failure, "plan": plan}
+    lines = summary([{"changed": True, "findings": [finding(FIXED)]}, broken])
+    place = lines.index("[FAILED] The run stopped here")
+    assert place > next(number for number, line in enumerate(lines) if "FIXED" in line)
+    assert lines[place + 1 : place + 4] == [
+        "  because  It did not become ready.",
+        "  do       Look at the pods.",
+        "  changed  Deployment deis/a, Deployment deis/b, Deployment deis/c and 1 more",
+    ]
+    assert lines[-1] == "Findings: 1 (1 fixed). Changed in this run: 2. Failed: 1; what comes after it was not looked at."
+
+
+def test_a_failure_without_a_hint_is_told_too() -> None:
+    assert "  because  Broken." in summary([{"failed": True, "msg": "Broken."}])
