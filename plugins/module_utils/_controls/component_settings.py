@@ -167,7 +167,7 @@ def _shared_secret(facts: Service, way: Way, fields: Mapping[str, str], secret: 
     for setting in way.settings:
         if setting.secret_key and setting.field in fields:
             path: Path = ("data", setting.secret_key)
-            wanted.append(_secret_field(secret, path, setting.field, fields[setting.field], setting.values_key))
+            wanted.append(_secret_field(secret, path, setting, setting.field, fields[setting.field], setting.values_key))
     ours = {setting.secret_key for setting in way.settings}
     for key in sorted(secret.get("data") or {}):
         if key not in ours:
@@ -183,12 +183,13 @@ def _own_secret(user: Component, way: Way, fields: Mapping[str, str], secret: Ma
         name = _field_of(setting, user)
         if setting.secret_key and name in fields:
             values_key = setting.values_key.format(component=user.role) if setting.values_key else None
-            wanted.append(_secret_field(secret, ("data", setting.secret_key), name, fields[name], values_key))
+            wanted.append(_secret_field(secret, ("data", setting.secret_key), setting, name, fields[name], values_key))
     return wanted
 
 
-def _secret_field(secret: Mapping[str, Any], path: Path, field: str, text: str, values_key: Optional[str]) -> Wanted:
-    return Wanted(secret, path, in_base64(text), _WHY, values_key, text, stage=SWITCH, values_secret=field in SECRET_FIELDS)
+def _secret_field(secret: Mapping[str, Any], path: Path, setting: Setting, field: str, text: str, values_key: Optional[str]) -> Wanted:
+    stated = in_base64(text) if setting.values_encoded else text
+    return Wanted(secret, path, in_base64(text), _WHY, values_key, stated, stage=SWITCH, values_secret=field in SECRET_FIELDS)
 
 
 def _variables(facts: Service, user: Component, way: Way, fields: Mapping[str, str], document: Mapping[str, Any]) -> List[Wanted]:

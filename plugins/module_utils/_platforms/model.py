@@ -134,6 +134,8 @@ class Setting(NamedTuple):
     secret_key: str = ""
     variable: str = ""
     values_key: Optional[str] = None
+    # Whether the chart wants it in base64 there, other than everything else.
+    values_encoded: bool = False
 
 
 class Way(NamedTuple):

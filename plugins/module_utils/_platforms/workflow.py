@@ -44,7 +44,7 @@ def _way(provider: str, settings: Mapping[str, Tuple[str, str]], noun: str) -> W
     return Way(
         provider,
         provider,
-        tuple(Setting(field, secret_key=key, values_key=f"{provider}.{values}") for field, (key, values) in rows),
+        tuple(Setting(field, secret_key=key, values_key=f"{provider}.{values}", values_encoded=field == "service_account") for field, (key, values) in rows),
         kind_values_key="global.storage",
     )
 
