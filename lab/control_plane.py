@@ -41,11 +41,13 @@ _AUDIT_POLICY = {
     ],
 }
 _AUDIT_MEGABYTES = 4000
+# Fewer rounds of garbage collection: the heaps are small, and processors are what a lab is short of.
+_ENVIRONMENT = {"GOGC": "400"}
 
 
 def component(name: str, *arguments: str, gate: dict[str, Any] | None = None, argv0: str | None = None, env: dict[str, str] | None = None) -> dict[str, Any]:
     """A daemon in the words of the supervisor; its program is built if need be."""
-    return {"name": name, "argv": [argv0 or str(builds.binary(name)), *arguments], "env": env or {}, "gate": gate, "wanted": True}
+    return {"name": name, "argv": [argv0 or str(builds.binary(name)), *arguments], "env": {**_ENVIRONMENT, **(env or {})}, "gate": gate, "wanted": True}
 
 
 def api_gate(layout: Layout) -> dict[str, Any]:
