@@ -137,7 +137,7 @@ class Fleet:
             "all": {
                 "vars": shared,
                 "hosts": {host.name: {"ansible_host": host.address} for host in hosts},
-                "children": {group: {"hosts": dict.fromkeys(members, {})} for group, members in by_release.items()},
+                "children": {group: {"hosts": {name: {} for name in members}} for group, members in by_release.items()},
             }
         }
         paths.write(self.inventory, yaml.safe_dump(inventory, sort_keys=False))
