@@ -27,9 +27,7 @@ def ask(words: Sequence[str], stdin: str = "", seconds: float = 60) -> Ended:
     """Run a program and return how it ended, whatever its status. Raises MissingDependency and TimedOut."""
     environment = {"PATH": _SYSTEM_PATH, "LC_ALL": "C", "HOME": os.environ.get("HOME", "/")}
     try:
-        done = subprocess.run(
-            list(words), input=stdin, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=seconds, check=False, text=True
-        )
+        done = subprocess.run(list(words), input=stdin, env=environment, capture_output=True, timeout=seconds, check=False, text=True)
     except FileNotFoundError:
         raise MissingDependency(f"There is no program {words[0]} on this host.", "Install the package that has it.", subject=words[0]) from None
     except subprocess.TimeoutExpired:

@@ -17,7 +17,9 @@ from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect i
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PLUGINS = "ansible_collections.paas.hardening.plugins"
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
-MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
+# Those that look at a cluster, and those that work on a host of its own.
+MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("workflow_*.py"))
+HOST_MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("host_*.py"))
 
 
 def read(path: pathlib.Path) -> Any:
@@ -161,7 +163,7 @@ def test_each_module_runs_the_verb_of_its_action_plugin(module: str) -> None:
 
 
 def test_each_module_has_an_action_plugin_and_is_in_the_group() -> None:
-    assert sorted(path.stem for path in (ROOT / "plugins/action").glob("*.py")) == MODULES
+    assert sorted(path.stem for path in (ROOT / "plugins/action").glob("workflow_*.py")) == MODULES
     assert read(ROOT / "meta/runtime.yml")["action_groups"]["workflow"] == MODULES
 
 
