@@ -1,4 +1,4 @@
-"""The command line of the hosts: python -m lab hosts up | down | status | ssh."""
+"""The command line of the hosts: python -m lab hosts up | down | inventory | status | ssh."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
     up.add_argument("--size", default="1G", help="of each disk (default: %(default)s)")
     down = verb("down", "take hosts down and remove all that they kept")
     down.add_argument("hosts", nargs="*", metavar="NAME", help="without one: all hosts of the lab")
+    verb("inventory", "print the inventory for Ansible")
     verb("status", "show the hosts, of all labs")
     ssh = verb("ssh", "a shell on a host, or one command")
     ssh.add_argument("hosts", nargs=1, metavar="NAME")
@@ -41,6 +42,8 @@ def run(options: argparse.Namespace, report: Report) -> int:
         report(f"  ansible -i {fleet.inventory} all -m ansible.builtin.ping\n  python -m lab hosts ssh --name {options.name} {fleet.names()[0]}")
     elif options.verb == "down":
         fleet.down(options.hosts, report)
+    elif options.verb == "inventory":
+        report(fleet.inventory.read_text().rstrip() if fleet.inventory.exists() else "all: {}")
     elif options.verb == "ssh":
         return subprocess.call(fleet.host(options.hosts[0]).ssh(*options.words))
     else:

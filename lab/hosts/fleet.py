@@ -113,9 +113,9 @@ class Fleet:
             if name not in known:
                 host = Host(name, self.lab, self.folder / name, addresses)
                 host.make(numbers[name], release or trees.DEFAULT_RELEASE, disks, size, self.key.with_suffix(".pub"), neighbours)
-        self._tell()
+        self._tell(addresses)
 
-    def _tell(self) -> None:
+    def _tell(self, addresses: Addresses) -> None:
         """Write how the hosts are reached: for SSH, and for Ansible."""
         hosts = [self.host(name) for name in self.names()]
         paths.write(self.known_hosts, "".join(f"{host.address} {host.public_key}\n" for host in hosts))
@@ -131,6 +131,7 @@ class Fleet:
             "ansible_ssh_private_key_file": str(self.key),
             "ansible_ssh_common_args": " ".join(f"-o {option}" for option in options),
             "ansible_ssh_pipelining": True,
+            "lab_machine": addresses.host,  # where Ansible comes from
         }
         by_release = {f"debian{number}": [host.name for host in hosts if host.release == release] for release, number in trees.RELEASES.items()}
         inventory = {
@@ -157,8 +158,8 @@ class Fleet:
                 if number is not None and (self.folder / name / "host.json").exists():
                     self.host(name).cut_power()
                 _remove(self.folder / name)
-            if self.names():
-                self._tell()
+            if self.names() and number is not None:
+                self._tell(Addresses(number))
             else:
                 self._leave(number)
         report(f"{len(chosen)} hosts of lab {self.lab} are down after {span(time.monotonic() - begun)}")

@@ -35,7 +35,7 @@ _SHOWN = 20
 def targets_of(firewalls: Sequence[Mapping[str, Any]], me: str) -> List[Target]:
     """Return every TCP port of the other hosts that a rule names, for them or for anybody, with what is to be expected from here. Pure."""
     known = [(entry, openings_of(entry["openings"])) for entry in firewalls]
-    mine = next((entry["addresses"] for entry, _openings in known if entry["host"] == me), [])
+    mine: List[str] = next((entry["addresses"] for entry, _openings in known if entry["host"] == me), [])
     named = sorted({port for _entry, openings in known for opening in openings for port in _first_ports(opening)})
     found: List[Target] = []
     for entry, openings in known:
