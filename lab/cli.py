@@ -13,6 +13,7 @@ from lab import allocation, builds, cgroups, cleanup, content, images, nodes, pa
 from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.hosts import commands as commands_of_hosts
+from lab.hosts import trees
 from lab.layout import Layout
 from lab.machines import Machine
 from lab.platforms import charts
@@ -176,6 +177,9 @@ def _images(options: argparse.Namespace) -> int:
     if options.programs:
         with steps.step("programs"):
             builds.ensure(builds.programs(), _say)
+        with steps.step("root file systems of hosts"):
+            for release in trees.RELEASES:
+                trees.tree(release, _say)
     with steps.step("images"):
         essential = images.essential(_say)
         extra = images.platforms(_say) if options.platforms else []

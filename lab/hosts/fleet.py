@@ -15,7 +15,7 @@ import yaml
 from lab import allocation, cgroups, cleanup, locks, network, paths, processes, requirements
 from lab.addresses import STANDALONE, Addresses
 from lab.errors import LabError
-from lab.hosts import trees
+from lab.hosts import packages, trees
 from lab.hosts.host import Host, sized
 from lab.progress import Report, Steps, silent, span
 
@@ -85,6 +85,7 @@ class Fleet:
             addresses = Addresses(allocation.allocate(self.lab))
             with steps.step("keys and files"):
                 self._make(releases, addresses, disks, bytes_each)
+            packages.ensure(addresses, self.folder)
             hosts = [self.host(name) for name in releases]
             with steps.step("hosts switched on"):
                 for host in hosts:
@@ -112,7 +113,9 @@ class Fleet:
         for name, release in releases.items():
             if name not in known:
                 host = Host(name, self.lab, self.folder / name, addresses)
-                host.make(numbers[name], release or trees.DEFAULT_RELEASE, disks, size, self.key.with_suffix(".pub"), neighbours)
+                host.make(
+                    numbers[name], release or trees.DEFAULT_RELEASE, disks, size, self.key.with_suffix(".pub"), neighbours, packages.configuration(addresses)
+                )
         self._tell(addresses)
 
     def _tell(self, addresses: Addresses) -> None:
@@ -166,6 +169,8 @@ class Fleet:
 
     def _leave(self, number: int | None) -> None:
         """Remove what the hosts had in common, and the lab itself when it was made for them."""
+        if number is not None:
+            packages.stop(Addresses(number))
         _remove(self.folder)
         folder = paths.lab(self.lab)
         if any(folder.glob("node[1-9]")) or any(folder.glob("servers/*")):

@@ -91,18 +91,21 @@ class Host:
 
     # Making it
 
-    def make(self, number: int, release: str, disks: int, size: int, authorized: Path, neighbours: dict[str, str]) -> None:
+    def make(self, number: int, release: str, disks: int, size: int, authorized: Path, neighbours: dict[str, str], apt: str) -> None:
         """Write everything that the host starts from: its layer over the tree of its release, and its disks of ``size`` bytes each."""
         shutil.rmtree(self.folder, ignore_errors=True)
         upper = self.folder / "upper"
-        for folder in ("etc/ssh", "etc/systemd/network", "root/.ssh"):
+        for folder in ("etc/apt/apt.conf.d", "etc/ssh", "etc/systemd/network", "root/.ssh"):
             (upper / folder).mkdir(parents=True)
+        for path in (upper, *upper.glob("**/")):
+            path.chmod(0o755)  # whatever umask this process has
         paths.private_folder(self.folder / "log")
         (upper / "root").chmod(0o700)
         (upper / "root/.ssh").chmod(0o700)
         processes.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name, "-f", upper / "etc/ssh/ssh_host_ed25519_key"])
         shutil.copy(authorized, upper / "root/.ssh/authorized_keys")
         files = {
+            "etc/apt/apt.conf.d/00lab": apt,
             "etc/hostname": f"{self.name}\n",
             "etc/machine-id": Path("/proc/sys/kernel/random/uuid").read_text().replace("-", ""),
             "etc/hosts": "".join(f"{address} {name}\n" for name, address in {"localhost": "127.0.0.1", **neighbours}.items()),

@@ -43,7 +43,7 @@ class Site:
     def run(self, *arguments: str, inventory: Mapping[str, Any] | None = None, **variables: Any) -> Run:
         """Run hosts.yml on all of them, with more groups or variables of hosts in the inventory, and with extra variables."""
         groups = self.folder / "groups.yml"
-        told = {"all": {"children": {group: {"hosts": {name: {} for name in names}} for group, names in GROUPS.items()}}}
+        told: dict[str, Any] = {"all": {"children": {group: {"hosts": {name: {} for name in names}} for group, names in GROUPS.items()}}}
         groups.write_text(yaml.safe_dump(dict(inventory or told)))
         return run_playbook(
             self.folder,

@@ -105,9 +105,18 @@ def test_a_reboot_starts_the_system_anew_and_keeps_its_files(fleet: Fleet) -> No
 
 def test_ansible_reaches_every_host_by_the_inventory(fleet: Fleet) -> None:
     program = Path(sys.executable).with_name("ansible")
-    words = [program, "-i", fleet.inventory, "debian12:debian13", "-m", "ansible.builtin.ping", "-o"]
+    words = [str(program), "-i", str(fleet.inventory), "debian12:debian13", "-m", "ansible.builtin.ping", "-o"]
     answer = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
     assert answer.stdout.count('"ping": "pong"') == 2, answer.stdout + answer.stderr
+
+
+def test_packages_come_by_the_relay_and_nothing_else_does(fleet: Fleet) -> None:
+    host = fleet.host("new")
+    host.run("apt-get -qq update && apt-get -qq install --no-install-recommends netcat-openbsd >/dev/null 2>&1", seconds=120)
+    assert "OpenBSD" in host.run("nc -h 2>&1")
+    ask = 'python3 -c \'import urllib.request as r; r.install_opener(r.build_opener(r.ProxyHandler({"http": "http://%s:3142"}))); r.urlopen("%s")\''
+    with pytest.raises(CommandFailed, match="403"):
+        host.run(ask % (host.addresses.host, "http://198.51.100.1/debian/x.deb"))
 
 
 def test_a_cable_that_is_cut_and_mended(fleet: Fleet) -> None:
