@@ -91,6 +91,8 @@ options:
     type: str
     choices: [try, keep, whole]
     default: whole
+notes:
+  - Connections that exist already go on, whoever made them; only new ones are judged. What the host itself sends is never kept back.
 seealso:
   - module: paas.hardening.host_reach
 """

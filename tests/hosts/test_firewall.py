@@ -6,6 +6,7 @@ The tests tell one story, in this order.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import time
@@ -78,6 +79,21 @@ def test_what_check_mode_predicts_is_what_happens_and_it_happens_once(site: Site
 
 def test_from_outside_ports_are_open_and_shut_as_the_rules_say(site: Site) -> None:
     expect_reached(site)
+
+
+def test_nmap_sees_the_same(site: Site) -> None:
+    """A tool that we did not write judges; that it can be installed shows that the way out is open."""
+    stranger = site.hosts["stranger"]
+    stranger.run("command -v nmap >/dev/null || { apt-get -qq update && apt-get -qq install --no-install-recommends nmap; } >/dev/null 2>&1", seconds=180)
+    ports = sorted({port for _source, _target, port in REACHED} | {80, 111, 2379, 9000})
+
+    def states(target: str) -> dict[int, str]:
+        listing = stranger.run(f"nmap -n -Pn -sS --max-retries 1 -p {','.join(map(str, ports))} -oG - {site.hosts[target].address}")
+        found = re.findall(r"(\d+)/(open|closed|filtered)/tcp", listing)
+        return {int(port): state for port, state in found}
+
+    assert states("db") == dict.fromkeys(ports, "filtered")
+    assert states("node") == {port: {22: "filtered", 5555: "filtered", 5432: "open", 9999: "open"}.get(port, "closed") for port in ports}
 
 
 def test_other_tables_are_left_alone(site: Site) -> None:
