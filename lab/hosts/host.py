@@ -115,6 +115,9 @@ class Host:
         for name, text in files.items():
             paths.write(upper / name, text, mode=0o644)
             (upper / name).chmod(0o644)
+        # Every login would start a manager of its own, which takes some of the machine's few inotify instances.
+        (upper / "etc/systemd/system").mkdir()
+        (upper / "etc/systemd/system/user@.service").symlink_to("/dev/null")
         for disk in range(1, disks + 1):
             with (self.folder / f"disk{disk}.img").open("wb") as image:
                 image.truncate(size)

@@ -25,7 +25,7 @@ def test_the_scenario_runs_to_its_end(scenario: str, tmp_path: Path) -> None:
     lab = f"{labs.shared_name()}-mol"
     program = str(Path(sys.executable).with_name("molecule"))
     more = {"PAAS_LAB_NAME": lab, "MOLECULE_EPHEMERAL_DIRECTORY": str(tmp_path / "molecule")}
-    status, output = run([program, "test", "--scenario-name", scenario], ROOT / "extensions", env=environment(ROOT, more))
+    status, output = run([program, "test", "--scenario-name", scenario], ROOT, env=environment(ROOT, more))
     assert status == 0, output
     index = allocation.number_of(lab)
     assert index is None, output
