@@ -10,7 +10,7 @@ import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT
-from ansible_collections.paas.hardening.plugins.module_utils._host.firewall.ruleset import CHAIN, RULE
+from ansible_collections.paas.hardening.plugins.module_utils._host.firewall.ruleset import CHAIN, RULE, VRRP
 
 _HANDLE = re.compile(r"^\s*(?P<text>.*?)(?: comment \"[^\"]*\")? # handle (?P<number>\d+)$")
 _COUNTED = re.compile(r"counter packets \d+ bytes \d+")
@@ -85,7 +85,7 @@ def _in_words(expression: List[Mapping[str, Any]]) -> str:
             source = _values(match["right"])
         elif payload.get("field") == "dport":
             service = f"{payload['protocol']} {_values(match['right'])}"
-        elif left == {"meta": {"key": "l4proto"}} and match["right"] == "vrrp":
+        elif left == {"meta": {"key": "l4proto"}} and match["right"] in ("vrrp", VRRP):
             service = "vrrp"
         else:
             return ""

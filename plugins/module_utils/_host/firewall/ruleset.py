@@ -16,12 +16,14 @@ REST = "everything else"
 EMPTY = f"table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n"
 HEAD = """# Managed by paas.hardening.firewall: what is changed here by hand is changed back.
 """
+# Numbers, since a small host may have no /etc/protocols to look names up in.
+ICMP, ICMP6, VRRP = 1, 58, 112
 _ALWAYS = (
     ('iifname "lo" accept', "this host itself"),
     # also what a container engine would lead on to a container: its published ports are this host's
     ("fib daddr type != { local, broadcast, multicast } accept", "not for this host"),
     ("ct state { established, related } accept", "answers"),
-    ("meta l4proto { icmp, ipv6-icmp } accept", "icmp"),
+    (f"meta l4proto {{ {ICMP}, {ICMP6} }} accept", "icmp"),
     ("udp sport 67 udp dport 68 accept", "dhcp"),
     ("udp sport 547 udp dport 546 accept", "dhcp for ipv6"),
 )
@@ -56,7 +58,7 @@ def _matches(opening: Opening) -> List[str]:
 
 
 def _service(protocol: str, ports: Iterable[Tuple[int, int]]) -> str:
-    return "meta l4proto vrrp" if protocol == "vrrp" else f"{protocol} dport {{ {', '.join(ports_text(ports))} }}"
+    return f"meta l4proto {VRRP}" if protocol == "vrrp" else f"{protocol} dport {{ {', '.join(ports_text(ports))} }}"
 
 
 def _guarded(openings: Sequence[Opening]) -> List[str]:
