@@ -22,7 +22,7 @@ PLAYBOOK := $(BIN)/ansible-playbook
 DEMO_LAB ?= demo
 PLATFORM ?= hephy
 
-.PHONY: help setup lint sanity unit lab-test contract moves integration test proof-matrix proof-faults proof-storage demo bench build clean
+.PHONY: help setup lint sanity unit lab-test contract moves integration test molecule proof-matrix proof-faults proof-storage proof-hosts demo bench build clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -93,8 +93,9 @@ integration: setup ## harden.yml and helm upgrade on the lab
 # What the tests build is built before they begin, where its progress can be seen. Three processes share the tests out: most of them wait for a cluster.
 WORKERS ?= 3
 # These have commands of their own.
-PROOFS := --ignore=tests/quality/test_matrix.py --ignore-glob='*/test_faults_*' --ignore-glob='tests/stores/test_*' --ignore-glob='tests/databases/test_*'
-test: setup ## All tests but the three proofs; ends with one summary
+PROOFS := --ignore=tests/quality/test_matrix.py --ignore-glob='*/test_faults_*' --ignore-glob='tests/stores/test_*' --ignore-glob='tests/databases/test_*' \
+    --ignore=tests/hosts/test_firewall.py --ignore=tests/hosts/test_molecule.py
+test: setup ## All tests but the proofs; ends with one summary
 	@$(LAB) images --programs --platforms
 	@$(PYTEST) -n $(WORKERS) $(PROOFS)
 
@@ -107,6 +108,12 @@ proof-faults: setup ## Rights taken away, policies, a server that dies: each end
 proof-storage: setup ## Buckets and databases moved between real servers, with every fault; and both moves of a whole platform
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-proofs.txt || $(BIN)/python -m pip install --quiet -r requirements-proofs.txt
 	@$(PYTEST) --proof build/proof-storage.json tests/stores tests/databases tests/moves
+
+molecule: setup ## Each role for hosts in Molecule, on real systemd hosts
+	@$(PYTEST) tests/hosts/test_molecule.py
+
+proof-hosts: setup ## The roles for hosts on real systemd hosts: check, twice, from outside, after a reboot, after every fault; and Molecule
+	@$(PYTEST) --proof build/proof-hosts.json tests/hosts tests/lab/test_hosts.py
 
 demo: setup ## Real cluster, real platform, harden.yml twice; the lab stays
 	@$(LAB) up --name $(DEMO_LAB) --platform $(PLATFORM)

@@ -20,6 +20,9 @@ COMMAND = "python docs/generate_role_docs.py"
 NOTICE = f"<!-- Generated from meta/argument_specs.yml and defaults/main.yml by `{COMMAND}`: change those, not this file. -->"
 COLUMNS = ("Variable", "Type", "Default", "Choices", "Meaning")
 
+# Roles for hosts of the inventory, with what a user has to give them; the others look at a cluster, from where Ansible runs.
+ON_HOSTS: Mapping[str, Mapping[str, Any]] = {"firewall": {"firewall_administrators": ["192.0.2.0/28"]}}
+
 # O(option), V(value), E(VARIABLE), C(code), B(bold), I(italic): the mark-up of Ansible's documentation.
 CODE = re.compile(r"\b[OVEC]\(((?:[^()\\]|\\.)*)\)")
 BOLD = re.compile(r"\bB\(([^()]*)\)")
@@ -73,13 +76,13 @@ def row(name: str, option: Mapping[str, Any], defaults: Mapping[str, Any]) -> li
 def example(role: str, title: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
     """Return a play that runs the role, with the variables in which there is something to choose."""
     chosen = {name: defaults[name] for name, option in options.items() if name in defaults and "choices" in option}
+    cluster = {"hosts": "localhost", "connection": "local", "gather_facts": False}
+    cluster |= {"module_defaults": {"group/paas.hardening.workflow": {"kubeconfig": "~/.kube/config"}}}
+    variables = {**chosen, **ON_HOSTS[role]} if role in ON_HOSTS else chosen or dict(defaults)
     play = {
         "name": title,
-        "hosts": "localhost",
-        "connection": "local",
-        "gather_facts": False,
-        "module_defaults": {"group/paas.hardening.workflow": {"kubeconfig": "~/.kube/config"}},
-        "roles": [{"role": f"paas.hardening.{role}", "vars": chosen or dict(defaults)}],
+        **({"hosts": "all", "gather_facts": False} if role in ON_HOSTS else cluster),
+        "roles": [{"role": f"paas.hardening.{role}", "vars": variables}],
     }
     return yaml.dump([play], Dumper=Indented, sort_keys=False, width=160).rstrip()
 

@@ -2,6 +2,7 @@
 
 =====================  ============================================
 10.x.0.1, .2, ...      nodes
+10.x.0.11 to .99       standalone hosts, with a system of their own
 10.x.0.241, .242       servers beside the cluster: a store, a PostgreSQL
 10.x.0.254             this machine, on the bridge
 10.x.64.0/18           pods: 10.x.(64+n).0/24 on node n
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 
 MAX_LABS = 10
 MAX_NODES = 9
+STANDALONE = range(11, 100)
 SERVERS = {"store": 241, "postgres": 242}
 ZONES = ("zone-a", "zone-b", "zone-c")
 
@@ -114,6 +116,20 @@ class Addresses:
     def server_cgroup(self, name: str) -> str:
         """Control group folder of a server."""
         return f"{self.bridge}/{name}"
+
+    def standalone(self, number: int) -> str:
+        """Address of a standalone host; its number is one of STANDALONE."""
+        if number not in STANDALONE:
+            raise ValueError(f"a standalone host's number is {STANDALONE.start} to {STANDALONE.stop - 1}, not {number}")
+        return f"{self._start}.0.{number}"
+
+    def standalone_plug(self, number: int) -> str:
+        """This machine's end of a standalone host's cable."""
+        return f"{self.bridge}-h{number}"
+
+    def standalone_cgroup(self, number: int) -> str:
+        """Control group folder of a standalone host."""
+        return f"{self.bridge}/host{number}"
 
     def cgroup(self, number: int) -> str:
         """Control group folder of a node."""

@@ -75,6 +75,12 @@ def entrance(relative: str) -> Path:
     return folder / "cgroup.procs"
 
 
+def entrances(relative: str) -> list[Path]:
+    """The same for every hierarchy at once: limits of devices and memory are set in folders of version 1, where a machine has them."""
+    create(relative)
+    return [hierarchy.path / relative / "cgroup.procs" for hierarchy in hierarchies()]
+
+
 def members(relative: str) -> set[int]:
     """Numbers of all living processes in the folder and below, in any hierarchy."""
     found: set[int] = set()

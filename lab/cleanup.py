@@ -42,7 +42,7 @@ def take_down(name: str, purge: bool = False) -> None:
         cgroups.remove(addresses.bridge)
     nodes.release_kubelet_folder()
     folder = paths.lab(name)
-    for note in [*folder.glob("node[1-9]/init.json"), *folder.glob("servers/*/init.json")]:
+    for note in [*folder.glob("node[1-9]/init.json"), *folder.glob("servers/*/init.json"), *folder.glob("hosts/*/init.json")]:
         note.unlink()
     if purge:
         _remove_tree(folder)

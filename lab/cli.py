@@ -1,4 +1,4 @@
-"""The command line: python -m lab up | down | status | store | postgres | seed | shell | images | setup."""
+"""The command line: python -m lab up | down | status | store | postgres | hosts | seed | shell | images | setup."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from functools import partial
 from lab import allocation, builds, cgroups, cleanup, content, images, nodes, paths, processes, requirements
 from lab.cluster import Cluster
 from lab.errors import LabError
+from lab.hosts import commands as commands_of_hosts
+from lab.hosts import trees
 from lab.layout import Layout
 from lab.machines import Machine
 from lab.platforms import charts
@@ -70,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
             server.add_argument("--region", default="us-east-1", help="what requests are signed for (default: %(default)s)")
         else:
             server.add_argument("--max-connections", type=int, default=100, help="(default: %(default)s)")
+    commands_of_hosts.describe(command("hosts", lambda options: commands_of_hosts.run(options, _say), "standalone hosts beside the cluster", named=False))
     seed = command("seed", _seed, "put real data into a platform: images, slugs, an app, rows")
     seed.add_argument("--platform", choices=charts.names(), default="hephy", help="(default: %(default)s)")
     seed.add_argument("--seed", type=int, default=1, help="the same number gives the same data (default: %(default)s)")
@@ -174,6 +177,9 @@ def _images(options: argparse.Namespace) -> int:
     if options.programs:
         with steps.step("programs"):
             builds.ensure(builds.of_a_lab(), _say)
+        with steps.step("root file systems of hosts"):
+            for release in trees.RELEASES:
+                trees.tree(release, _say)
     with steps.step("images"):
         essential = images.essential(_say)
         extra = images.platforms(_say) if options.platforms else []

@@ -93,12 +93,12 @@ def debian(report: Report) -> Layer:
             "--skip=output/mknod",
             '--aptopt=Acquire::Languages "none"',
             f"--include={','.join(PACKAGES)}",
-            *_proxies(),
+            *proxies(),
             *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
             *(f"--customize-hook={line}" for line in _FINISH),
             SUITE,
             str(target),
-            *_mirrors(),
+            *mirrors(),
         ]
         run_long(
             command,
@@ -132,8 +132,8 @@ def unpacked(layer: Layer, report: Report = silent) -> Path:
     return place
 
 
-def _mirrors() -> list[str]:
-    """The mirrors that this machine's own apt uses, if it is a Debian; else mmdebstrap takes its default."""
+def mirrors(suite: str = SUITE) -> list[str]:
+    """Source lines of a Debian release on the mirrors that this machine's own apt uses; none where it is no Debian: mmdebstrap has a default."""
     release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
     own = release.get("VERSION_CODENAME", "").strip('"')
     if release.get("ID") != "debian" or not own:
@@ -141,13 +141,14 @@ def _mirrors() -> list[str]:
     listing = processes.run(["apt-get", "indextargets", "--format", "$(CREATED_BY) $(SITE) $(RELEASE) $(COMPONENT)"])
     found = set()
     for line in listing.splitlines():
-        kind, site, suite, component = line.split()
-        if kind == "Packages" and component == "main" and suite in (own, f"{own}-updates", f"{own}-security"):
-            found.add(f"deb {site} {suite.replace(own, SUITE)} main")
+        kind, site, known, component = line.split()
+        if kind == "Packages" and component == "main" and known in (own, f"{own}-updates", f"{own}-security"):
+            found.add(f"deb {site} {known.replace(own, suite)} main")
     return sorted(found)
 
 
-def _proxies() -> list[str]:
+def proxies() -> list[str]:
+    """The options of mmdebstrap that name the proxies of this machine's apt."""
     lines = processes.run(["apt-config", "dump", "--no-empty", "--format", "%f %v%n"]).splitlines()
     words = [line.split(" ", 1) for line in lines if "::Proxy" in line]
     return [f'--aptopt={name} "{value}"' for name, value in words]

@@ -51,14 +51,12 @@ class Machine:
         self.stop()
         cgroups.create(self.group)
         log = self.log("supervisor")
-        supervisor = Path(__file__).with_name("supervisor.py")
         command = ["unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc"]
-        command += [sys.executable, "-I", "-S", str(supervisor), str(self.folder)]
-        entrance = cgroups.entrance(f"{self.group}/daemons")
+        command += [sys.executable, "-I", "-S", str(self._supervisor()), str(self.folder)]
         # setsid --fork: not our child, so it neither dies with us nor stays as a zombie of a long test run
         with log.open("w") as output:
             subprocess.run(
-                ["setsid", "--fork", "sh", "-c", _JOIN, "sh", str(entrance), "--", *command],
+                ["setsid", "--fork", "sh", "-c", _JOIN, "sh", *map(str, self._entrances()), "--", *command],
                 check=True,
                 cwd="/",
                 env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
@@ -71,6 +69,14 @@ class Machine:
             raise LabError(f"{self.name} of lab {self.lab} did not start", log)
         processes.remember(self.note, init)
         network.plug(self.cable, self.bridge, init)
+
+    def _supervisor(self) -> Path:
+        """The program that is the machine's first process."""
+        return Path(__file__).with_name("supervisor.py")
+
+    def _entrances(self) -> list[Path]:
+        """Where its processes join control groups."""
+        return [cgroups.entrance(f"{self.group}/daemons")]
 
     def await_settled(self, seconds: float = 15) -> None:
         """Wait until the machine has its mounts and its address. Raises LabError that names its log."""

@@ -44,7 +44,8 @@ def lay(addresses: Addresses, mark: str) -> None:
     """Make the bridge, its address and the routes; what is there already stays."""
     bridge = addresses.bridge
     if owner(bridge) is None:
-        _ip(f"link add {bridge} type bridge forward_delay 0")
+        # With an address of its own: else it has the lowest of its cables', and everybody loses this machine for half a minute when that one goes.
+        _ip(f"link add {bridge} address 02:70:6c:61:62:{addresses.index:02x} type bridge forward_delay 0")
         _ip(f'link set {bridge} alias "{mark}"')
     for setting in ("ipv4/conf/{}/forwarding=0", "ipv6/conf/{}/disable_ipv6=1"):
         file, value = setting.format(bridge).split("=")

@@ -26,6 +26,8 @@ PACKAGES = {
     "libc6-dev": "/usr/include/stdlib.h",
     "openssl": "openssl",
     "postgresql-client": "pg_dump",
+    "systemd-container": "systemd-nspawn",
+    "openssh-client": "ssh",
 }
 _DAEMONS = ("containerd",)
 # Hides a running systemd from the packages' scripts, so that they install and start nothing; only the command sees it so.

@@ -31,6 +31,7 @@ GROUPS = (
     "tests/integration",
     "tests/moves",
     "tests/lab",
+    "tests/hosts",
     "tests/databases",
     "tests/stores",
     "tests/platforms",

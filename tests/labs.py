@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tests.quality.checkout import ROOT
 
 if TYPE_CHECKING:
     from lab.cluster import Cluster
+    from lab.hosts.fleet import Fleet
 
 # One file for each lab that a test run has up, of the lab's name. The run holds its lock, which the kernel drops however the run ends.
 CLAIMS = ROOT / ".cache" / "test-labs"
@@ -45,6 +46,22 @@ def running(name: str, report: Callable[[str], Any] = print, **options: Any) -> 
             yield cluster
         finally:
             cluster.down()
+
+
+@contextlib.contextmanager
+def hosts(wanted: Sequence[str], disks: int = 0, report: Callable[[str], Any] = print) -> Iterator[Fleet]:
+    """Yield standalone hosts that are up, NAME or NAME:RELEASE each, in a lab of their own, and take them down afterwards, however the test ends."""
+    from lab.hosts.fleet import Fleet
+
+    name = f"{shared_name()}-hosts"
+    fleet = Fleet(name)
+    with _claimed(name):
+        try:
+            fleet.down()
+            fleet.up(wanted, disks=disks, size="512M", report=report)
+            yield fleet
+        finally:
+            fleet.down()
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ LOOKS_ONLY = frozenset({"workflow_info"})
 
 
 def modules() -> list[str]:
-    """The names of all modules that work on a platform in a cluster."""
+    """The names of all modules that look at a cluster; the contracts of those for hosts are in tests/hosts."""
     return sorted(path.stem for path in ROOT.glob("plugins/modules/workflow_*.py"))
 
 

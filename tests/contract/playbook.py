@@ -44,9 +44,14 @@ class Run:
     records: tuple[Mapping[str, Any], ...]
     temporary: Path
 
-    def result(self, task: str) -> Mapping[str, Any]:
-        """What the task of that name returned; the last one counts. Raises AssertionError with the play's output when it did not run."""
-        found: list[Mapping[str, Any]] = [record["result"] for record in self.records if record["task"].rpartition(" : ")[2] == task]
+    def result(self, task: str, host: str = "") -> Mapping[str, Any]:
+        """What the task of that name returned, on the host if one is named; the last one counts.
+
+        Raises AssertionError with the play's output when it did not run.
+        """
+        found: list[Mapping[str, Any]] = [
+            record["result"] for record in self.records if record["task"].rpartition(" : ")[2] == task and host in ("", record["host"])
+        ]
         assert found, f"no task {task!r} ran:\n{self.output}"
         return found[-1]
 

@@ -35,7 +35,7 @@ class CallbackModule(CallbackBase):
             shown["diff"] = result._result["diff"]
         kept = {key: str(result._result[key]) for key in ("exception", "warnings") if result._result.get(key)}
         with open(os.environ["PAAS_RECORD"], "a", encoding="utf-8") as record:
-            record.write(json.dumps({"task": result.task_name, "status": status, "result": shown, **kept}) + "\n")
+            record.write(json.dumps({"task": result.task_name, "host": result._host.get_name(), "status": status, "result": shown, **kept}) + "\n")
 
     def v2_runner_on_ok(self, result: Any) -> None:
         self._write("ok", result)

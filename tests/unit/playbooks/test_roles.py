@@ -17,8 +17,9 @@ from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect i
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PLUGINS = "ansible_collections.paas.hardening.plugins"
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
-MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
-# Those that work on a platform share the options of the connection.
+# Those of a platform in a cluster share the options of the connection; those for hosts run there, whatever the target.
+HOST_MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("host_*.py"))
+MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py") if path.stem not in HOST_MODULES)
 IN_A_CLUSTER = [module for module in MODULES if module.startswith("workflow_")]
 
 
@@ -163,7 +164,7 @@ def test_each_module_runs_the_verb_of_its_action_plugin(module: str) -> None:
 
 
 def test_each_module_has_an_action_plugin_and_is_in_the_group() -> None:
-    assert sorted(path.stem for path in (ROOT / "plugins/action").glob("*.py")) == MODULES
+    assert sorted(path.stem for path in (ROOT / "plugins/action").glob("*.py") if path.stem not in HOST_MODULES) == MODULES
     assert read(ROOT / "meta/runtime.yml")["action_groups"]["workflow"] == IN_A_CLUSTER
 
 

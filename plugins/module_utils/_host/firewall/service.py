@@ -1,0 +1,109 @@
+# Copyright: the paas.hardening contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What makes the ruleset come back after a reboot: a file of our own, and a unit of systemd that loads it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from typing import NamedTuple, Optional
+
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import MissingDependency
+from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask, do
+
+FILE = "/etc/paas-hardening/firewall.nft"
+UNIT = "paas-hardening-firewall.service"
+UNIT_FILE = f"/etc/systemd/system/{UNIT}"
+MODE = 0o600
+_UNIT_MODE = 0o644
+_TEXT = """# Managed by paas.hardening.firewall.
+[Unit]
+Description=Firewall of paas.hardening: a table of nftables of its own
+DefaultDependencies=no
+Wants=network-pre.target
+Before=network-pre.target shutdown.target
+After=local-fs.target nftables.service
+Conflicts=shutdown.target
+# Whoever starts or reloads that one empties all tables: then this one is loaded anew.
+PartOf=nftables.service
+ReloadPropagatedFrom=nftables.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart={nft} --file {file}
+ExecReload={nft} --file {file}
+
+[Install]
+WantedBy=sysinit.target
+"""
+
+
+class Kept(NamedTuple):
+    """What is on the host: the file's text and mode, the unit's text, and whether it is enabled and has run."""
+
+    text: Optional[str]
+    mode: int
+    unit: Optional[str]
+    enabled: bool
+    active: bool
+
+
+def look() -> Kept:
+    """Read all of it. Raises MissingDependency on a host without systemd."""
+    if not os.path.isdir("/run/systemd/system"):
+        raise MissingDependency("This host does not run systemd.", "The firewall is loaded at boot by a unit of systemd.", subject="systemd")
+    shown = ask(["systemctl", "show", "--property=UnitFileState,ActiveState", UNIT]).output.split()
+    return Kept(_text_of(FILE), _mode_of(FILE), _text_of(UNIT_FILE), "UnitFileState=enabled" in shown, "ActiveState=active" in shown)
+
+
+def unit_text() -> str:
+    """Return what the unit's file has to say."""
+    return _TEXT.format(nft=shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin") or "/usr/sbin/nft", file=FILE)
+
+
+def keep(ruleset: str) -> None:
+    """Write the ruleset's file."""
+    os.makedirs(os.path.dirname(FILE), mode=0o755, exist_ok=True)
+    _replace(FILE, ruleset, MODE)
+
+
+def install_unit() -> None:
+    """Write the unit's file, and let it run now and at each boot. Raises Failure when systemd does not take it, or nft not the file."""
+    if _text_of(UNIT_FILE) != unit_text():
+        _replace(UNIT_FILE, unit_text(), _UNIT_MODE)
+    do(["systemctl", "daemon-reload"])
+    do(["systemctl", "enable", "--quiet", UNIT])
+    do(["systemctl", "restart", UNIT], hint=f"Ask: journalctl -u {UNIT}")
+
+
+def _text_of(path: str) -> Optional[str]:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def _mode_of(path: str) -> int:
+    try:
+        return os.stat(path).st_mode & 0o7777
+    except FileNotFoundError:
+        return 0
+
+
+def _replace(path: str, text: str, mode: int) -> None:
+    """Put a whole new file in the old one's place, and on the disk: a crash leaves one or the other."""
+    handle, fresh = tempfile.mkstemp(dir=os.path.dirname(path))
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    except BaseException:
+        os.unlink(fresh)
+        raise

@@ -1,0 +1,85 @@
+"""Three real hosts, as an inventory has them: a database, a node of the cluster, and a stranger; and hosts.yml run on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tests import labs
+from tests.contract.playbook import Run, run_playbook
+from tests.quality.checkout import ROOT
+
+if TYPE_CHECKING:
+    from lab.hosts.fleet import Fleet
+    from lab.hosts.host import Host
+
+GROUPS = {"postgres": ["db"], "cluster_nodes": ["node"], "visitors": ["stranger"]}
+# Who listens where; what is open to whom is for the firewall to say.
+LISTENERS = (5432, 5555, 9999)
+FIREWALL, REACH = "Open ports to those who need them, and to nobody else", "Look from every host at the others"
+
+
+@dataclass
+class Site:
+    """The hosts, and the playbook for them."""
+
+    fleet: Fleet
+    folder: Path
+
+    @property
+    def hosts(self) -> dict[str, Host]:
+        return {name: self.fleet.host(name) for name in self.fleet.names()}
+
+    @property
+    def controller(self) -> str:
+        """The address that Ansible comes from."""
+        return self.hosts["db"].addresses.host
+
+    def run(self, *arguments: str, inventory: Mapping[str, Any] | None = None, **variables: Any) -> Run:
+        """Run hosts.yml on all of them, with more groups or variables of hosts in the inventory, and with extra variables."""
+        groups = self.folder / "groups.yml"
+        told: dict[str, Any] = {"all": {"children": {group: {"hosts": {name: {} for name in names}} for group, names in GROUPS.items()}}}
+        groups.write_text(yaml.safe_dump(dict(inventory or told)))
+        return run_playbook(
+            self.folder,
+            ROOT / "playbooks/hosts.yml",
+            *("-i", str(self.fleet.inventory), "-i", str(groups), *arguments),
+            variables={"firewall_administrators": [self.controller], **variables},
+            more={"ANSIBLE_REMOTE_TEMP": "~/.ansible/tmp", "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder / "cp")},
+        )
+
+    def knock(self, source: str, target: str, port: int) -> str:
+        """Connect from one host to another with the shell's own means: open, refused or silent. The source may be this machine."""
+        words = f"timeout 2 bash -c 'exec 3<>/dev/tcp/{self.hosts[target].address}/{port}' 2>/dev/null; echo $?"
+        if source == "controller":
+            from lab import processes
+
+            status = processes.run(["bash", "-c", words]).strip()
+        else:
+            status = self.hosts[source].run(words).strip()
+        return {"0": "open", "1": "refused", "124": "silent"}[status]
+
+    def plans(self, run: Run, hosts: Sequence[str] = ()) -> dict[str, list[dict[str, Any]]]:
+        """What was, or would be, changed on each host."""
+        return {name: list(run.result(FIREWALL, name).get("plan", [])) for name in hosts or self.hosts}
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]) -> Iterator[Site]:
+    """The hosts, up, with listeners and without a firewall."""
+    with labs.hosts(["db", "node:trixie", "stranger"], report=report) as fleet:
+        made = Site(fleet, tmp_path_factory.mktemp("site"))
+        listen(made)
+        yield made
+
+
+def listen(site: Site) -> None:
+    """Let every host listen; needed again after a reboot."""
+    for host in site.hosts.values():
+        for port in LISTENERS:
+            host.run(f"systemctl is-active --quiet listen-{port} || systemd-run --quiet --unit=listen-{port} python3 -m http.server {port}")

@@ -1,0 +1,62 @@
+"""What the roles, the playbook and the modules for hosts say about their options is one and the same."""
+
+from __future__ import annotations
+
+import importlib
+import pathlib
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.playbooks.test_roles import HOST_MODULES, constant, defaults, meaning, specification, tasks
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+PLUGINS = "ansible_collections.paas.hardening.plugins"
+
+
+def arguments(module: str) -> dict[str, Any]:
+    known: dict[str, Any] = importlib.import_module(f"{PLUGINS}.module_utils._controls.{module}").VERB.arguments
+    return known
+
+
+@pytest.mark.parametrize("module", HOST_MODULES)
+def test_documentation_and_specification_agree(module: str) -> None:
+    document = yaml.safe_load(constant(ROOT / "plugins/modules" / f"{module}.py", "DOCUMENTATION"))
+    assert meaning(document["options"], "suboptions") == meaning(arguments(module), "options")
+
+
+@pytest.mark.parametrize("module", HOST_MODULES)
+def test_examples_use_only_options_that_there_are(module: str) -> None:
+    examples = yaml.safe_load(constant(ROOT / "plugins/modules" / f"{module}.py", "EXAMPLES"))
+    used = [set(task[f"paas.hardening.{module}"]) for task in examples]
+    assert used
+    assert set().union(*used) - set(arguments(module)) == set()
+
+
+def test_the_role_gives_the_modules_only_options_that_they_have() -> None:
+    used = {name: set(options) for task in tasks("firewall") for name, options in task.items() if name.startswith("paas.hardening.host_")}
+    assert sorted(used) == sorted(f"paas.hardening.{module}" for module in HOST_MODULES)
+    for name, options in used.items():
+        assert options <= set(arguments(name.rpartition(".")[2]))
+
+
+def test_defaults_of_the_role_are_those_of_the_module() -> None:
+    for name in ("address_variable", "rollback_after", "allow_lockout"):
+        assert defaults("firewall")[f"firewall_{name}"] == arguments("host_firewall")[name]["default"]
+        assert specification("firewall")[f"firewall_{name}"]["type"] == arguments("host_firewall")[name]["type"]
+
+
+def test_the_standard_rules_name_only_groups_that_an_inventory_may_lack() -> None:
+    """Or the role would fail on an inventory that has nothing of the kind."""
+    rules = importlib.import_module(f"{PLUGINS}.module_utils._host.firewall.rules")
+    named = {name for rule in defaults("firewall")["firewall_rules"] for name in [*rule["from"], *rule["to"]]}
+    assert named - {rules.ANYWHERE} == set(rules.KNOWN_GROUPS)
+    document = constant(ROOT / "plugins/modules/host_firewall.py", "DOCUMENTATION")
+    assert [group for group in rules.KNOWN_GROUPS if f"V({group})" not in document] == []
+
+
+def test_the_example_inventory_has_the_groups_that_the_rules_know() -> None:
+    rules = importlib.import_module(f"{PLUGINS}.module_utils._host.firewall.rules")
+    inventory = yaml.safe_load((ROOT / "docs/inventory-hosts.yml").read_text())["all"]
+    assert set(inventory["children"]) <= set(rules.KNOWN_GROUPS)
