@@ -102,25 +102,28 @@ def decide(points: Sequence[Held], policy: Policy, now: float) -> List[Decision]
 def _doubts(ordered: Sequence[Held], now: float) -> Dict[str, str]:
     """Return for each point about which nothing safe can be said, what is wrong with it."""
     found: Dict[str, str] = {}
-    present: Set[str] = set()
-    highest: Optional[float] = None
+    latest: Optional[Held] = None
     numbers = [point.sequence for point in ordered]
     twice = {number for number, following in zip(numbers, numbers[1:]) if number == following}
     for point in ordered:
-        broken = [parent for parent in point.parents if parent not in present]
         if not point.proved:
             found[point.identifier] = "not proved"
         elif point.sequence in twice:
             found[point.identifier] = "another point has the same number"
-        elif broken:
-            found[point.identifier] = f"{broken[0]}, which it needs, is not there"
         elif point.instant > now + SKEW:
             found[point.identifier] = "its time lies in the future"
-        elif highest is not None and point.instant < highest - SKEW:
-            found[point.identifier] = "it is younger than a point before it by its number, and older by its time"
-        else:
-            # Chains stand on points that are sure only; a clock that jumped spoils none that come after it.
-            highest = point.instant if highest is None else max(highest, point.instant)
+        elif latest is not None and point.instant < latest.instant - SKEW:
+            # A clock jumped. Nobody knows whether it went wrong before or after.
+            found[point.identifier] = f"by its number it comes after {latest.identifier}, by its time before"
+            found[latest.identifier] = f"by its number it comes before {point.identifier}, by its time after"
+        elif latest is None or point.instant > latest.instant:
+            latest = point
+    present: Set[str] = set()
+    for point in ordered:
+        missing = [parent for parent in point.parents if parent not in present]
+        if missing and point.identifier not in found:
+            found[point.identifier] = f"{missing[0]}, which it needs, is not there or in doubt itself"
+        if point.identifier not in found:
             present.add(point.identifier)
     return found
 

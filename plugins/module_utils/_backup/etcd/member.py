@@ -94,7 +94,7 @@ class Member:
 
     def agreed_revision(self, deadline: Deadline) -> int:
         """Return a revision that a majority of the members has: everything that was acknowledged before this question is in it."""
-        answer = self._json(["get", "", "--from-key", "--count-only", "--consistency=l"], deadline)
+        answer = self._json(["get", "", "--from-key", "--keys-only", "--limit=1", "--consistency=l"], deadline)
         return int(answer["header"]["revision"])
 
     def hash_at(self, revision: int, deadline: Deadline) -> Tuple[int, int]:
@@ -120,7 +120,7 @@ class Member:
 
     def answers_at(self, revision: int, deadline: Deadline) -> None:
         """Ask for the state at a revision, as somebody who watched until then would. Raises Conflict when that is over."""
-        self._json(["get", "", "--from-key", "--count-only", f"--rev={revision}"], deadline)
+        self._json(["get", "", "--from-key", "--keys-only", "--limit=1", f"--rev={revision}"], deadline)
 
     def _json(self, asked: Sequence[str], deadline: Deadline) -> Any:
         output = run([*self._command, "--write-out=json", *asked], deadline, self._folder)
