@@ -35,7 +35,14 @@ def test_an_editors_line_end_makes_no_other_key(tmp_path: Path, secret: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "mode", "kind"), [("short", 0o600, Invalid), ("", 0o600, Invalid), ("x" * 5000, 0o600, Invalid), ("x" * 64, 0o640, Refused), ("x" * 64, 0o604, Refused)]
+    ("text", "mode", "kind"),
+    [
+        ("short", 0o600, Invalid),
+        ("", 0o600, Invalid),
+        ("x" * 5000, 0o600, Invalid),
+        ("x" * 64, 0o640, Refused),
+        ("x" * 64, 0o604, Refused),
+    ],
 )
 def test_bad_key_is_refused_without_its_content(tmp_path: Path, text: str, mode: int, kind: type[Failure]) -> None:
     path = write(tmp_path / "key", text, mode)
