@@ -23,7 +23,6 @@ attributes:
     description: Where the module can run.
     platforms: posix
     support: full
-    support: full
   action:
     description: Runs inside the Ansible process when the target is the local machine.
     details: Falls back to an ordinary module when the connection is not local, or with C(async), C(become), C(environment) or another Python interpreter.

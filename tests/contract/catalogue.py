@@ -29,8 +29,8 @@ LOOKS_ONLY = frozenset({"workflow_info"})
 
 
 def modules() -> list[str]:
-    """The names of all modules that look at a cluster; the contracts of those for hosts are in tests/hosts."""
-    return sorted(path.stem for path in ROOT.glob("plugins/modules/workflow_*.py"))
+    """The names of all modules that work on a platform in a cluster."""
+    return sorted(path.stem for path in ROOT.glob("plugins/modules/*.py") if "paas.hardening.cluster" in path.read_text())
 
 
 def cases() -> Iterator[tuple[str, str, int]]:

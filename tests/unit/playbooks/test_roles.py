@@ -20,7 +20,7 @@ ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir()
 # Those of a platform in a cluster share the options of the connection; those for hosts run there, whatever the target.
 HOST_MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("host_*.py"))
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py") if path.stem not in HOST_MODULES)
-IN_A_CLUSTER = [module for module in MODULES if module.startswith("workflow_")]
+IN_A_CLUSTER = [module for module in MODULES if "paas.hardening.cluster" in (ROOT / "plugins/modules" / f"{module}.py").read_text()]
 
 
 def read(path: pathlib.Path) -> Any:

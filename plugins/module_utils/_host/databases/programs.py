@@ -46,7 +46,9 @@ def _prctl() -> Optional[Callable[[int, int], int]]:
 _TIE = _prctl()
 
 
-def _tied_to(parent: int) -> Callable[[], None]:
+def tied_to(parent: int) -> Callable[[], None]:
+    """Return what a child has to do between fork and exec, so that it is ended when its parent is."""
+
     def tie() -> None:
         if _TIE is not None:
             _TIE(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -104,7 +106,7 @@ def start(command: Sequence[str], inside: Entrance, complaint: IO[bytes]) -> sub
             env=inside.environment,
             pass_fds=inside.descriptors,
             start_new_session=True,
-            preexec_fn=_tied_to(os.getpid()),
+            preexec_fn=tied_to(os.getpid()),
             bufsize=0,
         )
     except OSError as error:

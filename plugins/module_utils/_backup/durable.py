@@ -1,0 +1,140 @@
+# Copyright: the paas.hardening contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that are still there after a power cut: written whole, flushed, renamed, and their folders flushed, too."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import stat
+from contextlib import contextmanager
+from typing import Iterator, List, Tuple
+
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Forbidden, NotProven, Unavailable
+
+# Only we may read what is in a backup: it holds every Secret of a cluster.
+FILE_MODE, FOLDER_MODE = 0o600, 0o700
+_CHUNK = 1 << 20
+_HINTS = {
+    errno.ENOSPC: "Make room there, or give another folder; what was there before is untouched.",
+    errno.EDQUOT: "Raise the quota, or give another folder; what was there before is untouched.",
+    errno.EROFS: "The file system is mounted read-only: look at the kernel's log for the reason.",
+    errno.EIO: "The disk cannot be trusted: look at the kernel's log, and copy the repository away.",
+    errno.EMFILE: "Raise the limit of open files.",
+    errno.ENFILE: "Raise the limit of open files.",
+}
+
+
+@contextmanager
+def told(what: str, path: str) -> Iterator[None]:
+    """Turn an error of the system into a failure that names what was done, the path, and the cause. Raises Forbidden or Unavailable."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"{path} cannot be {what}: {error.strerror or error}."
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise Forbidden(reason, "Run as a user who may, or correct owner and mode.", path) from None
+        raise Unavailable(reason, _HINTS.get(error.errno or 0, "Look at the file system, and run again."), path) from None
+
+
+def make_folder(path: str) -> None:
+    """Make a folder that only we may enter; one that is there already is left as it is."""
+    with told("made", path):
+        try:
+            os.mkdir(path, FOLDER_MODE)
+        except FileExistsError:
+            if not stat.S_ISDIR(os.lstat(path).st_mode):
+                raise
+            return
+        flush_folder(os.path.dirname(path))
+
+
+def flush_folder(path: str) -> None:
+    """Make the names in a folder survive a power cut."""
+    _flush(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _flush(path: str, flags: int) -> None:
+    with told("flushed to disk", path):
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_file(path: str, content: bytes) -> None:
+    """Write a new file, and flush it. Its name survives a power cut once its folder is flushed."""
+    with told("written", path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+        try:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def move(source: str, target: str) -> None:
+    """Give a file or folder another name in one step that a power cut leaves done or undone."""
+    with told("moved", source):
+        os.rename(source, target)
+    flush_folder(os.path.dirname(target))
+    if os.path.dirname(source) != os.path.dirname(target):
+        flush_folder(os.path.dirname(source))
+
+
+def files_below(folder: str) -> List[Tuple[str, int]]:
+    """Return the path, relative to the folder, and the size of every file below it, sorted. Raises NotProven for anything that is neither file nor folder."""
+    found: List[Tuple[str, int]] = []
+    with told("listed", folder):
+        left = [""]
+        while left:
+            here = left.pop()
+            with os.scandir(os.path.join(folder, here)) as entries:
+                for entry in entries:
+                    path = os.path.join(here, entry.name)
+                    if entry.is_dir(follow_symlinks=False):
+                        left.append(path)
+                    elif entry.is_file(follow_symlinks=False):
+                        found.append((path, entry.stat(follow_symlinks=False).st_size))
+                    else:
+                        raise NotProven(f"{os.path.join(folder, path)} is neither a file nor a folder.", "Nothing but files belongs there.", path)
+    return sorted(found)
+
+
+def flush_tree(folder: str) -> None:
+    """Make everything below a folder survive a power cut: files first, then the folders that name them."""
+    for path, _size in files_below(folder):
+        _flush(os.path.join(folder, path), os.O_RDONLY)
+    with told("flushed to disk", folder):
+        for here, _folders, _files in os.walk(folder, topdown=False):
+            flush_folder(here)
+
+
+def digest_of(path: str) -> str:
+    """Return the SHA-256 of a file, in hexadecimal, in constant memory. A link is not followed."""
+    summed = hashlib.sha256()
+    with told("read", path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            while True:
+                data = os.read(descriptor, _CHUNK)
+                if not data:
+                    return summed.hexdigest()
+                summed.update(data)
+        finally:
+            os.close(descriptor)
+
+
+def remove_tree(folder: str) -> None:
+    """Remove a folder and everything below it. Links are removed, never followed; a folder that is not there is no error."""
+    with told("removed", folder):
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            return

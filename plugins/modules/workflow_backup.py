@@ -1,0 +1,410 @@
+# Copyright: the paas.hardening contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keep a recovery point that is young enough, and proved by a restore."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: workflow_backup
+short_description: Keep a recovery point that is young enough, and proved by a restore
+version_added: 0.2.0
+description:
+  - Ensures that the repository holds a recovery point that is not older than O(max_age) and was restored, started and compared with what was live.
+    When there is one, nothing runs, and nothing is changed. Otherwise one is taken, proved, and only then published.
+  - "Of etcd, a snapshot is taken from one healthy member. It is restored with a higher revision by C(etcdutl), started by C(etcd) behind a socket that
+    nobody else can reach, and read back: every key with its value and its revisions has to be what the member held at that revision."
+  - A point is published by one rename, signed, with the SHA-256 of every file. What is torn, changed, foreign or not proved is never listed, and is said.
+  - Then the points that no rule of O(retention) keeps are removed; without a rule, all of them are kept. The last proved point never goes, nor one that
+    another needs. Points of which nothing safe can be said, since a clock jumped or a link is missing, are kept, and said.
+  - Needs no cluster credentials but those of etcd. Run it on a host that reaches the member, often a control plane node itself.
+  - The repository is not encrypted. Keep it on an encrypted disk, and do not rely on one copy of it.
+extends_documentation_fragment:
+  - paas.hardening.attributes
+  - paas.hardening.repository
+author:
+  - the paas.hardening contributors (@paas-hardening)
+requirements:
+  - etcd, etcdctl and etcdutl, 3.5.10 or newer, of the release that the cluster runs
+options:
+  state:
+    description: V(present) means that there is such a point.
+    type: str
+    choices: [present]
+    default: present
+  kinds:
+    description: What a point has to hold. One point holds all of them.
+    type: list
+    elements: str
+    choices: [etcd]
+    required: true
+  max_age:
+    description: How old the newest point may be, as V(30m), V(24h), V(7d) or V(4w).
+    type: str
+    default: 24h
+  proof:
+    description: V(restored) means that a point counts only after it was restored, started and compared.
+    type: str
+    choices: [restored]
+    default: restored
+  etcd:
+    description: How etcd is reached.
+    type: dict
+    suboptions:
+      endpoints:
+        description:
+          - URLs of the members. Snapshots come from the first one.
+          - When there are others, all members have to hold the same, by etcd's own hash; otherwise one of them is corrupt, and no point is taken.
+        type: list
+        elements: str
+        default: ["https://127.0.0.1:2379"]
+      ca_file:
+        description: Certificates by which the members are verified.
+        type: path
+      client_cert:
+        description: Certificate by which we are known to the members.
+        type: path
+      client_key:
+        description: Key of that certificate.
+        type: path
+      programs:
+        description: Folder of the programs. Without it they are looked for in E(PATH).
+        type: path
+      timeout:
+        description: Seconds that snapshot and proof may take.
+        type: int
+        default: 600
+  retention:
+    description: Which points are kept. A point stays when one rule keeps it.
+    type: dict
+    suboptions:
+      last:
+        description: So many of the newest.
+        type: int
+        default: 0
+      within:
+        description: All that are younger than this, as V(48h) or V(2w).
+        type: str
+      daily:
+        description: The newest of each of so many days that have a point. Days, weeks, months and years are those of UTC.
+        type: int
+        default: 0
+      weekly:
+        description: The newest of each of so many weeks that have a point.
+        type: int
+        default: 0
+      monthly:
+        description: The newest of each of so many months that have a point.
+        type: int
+        default: 0
+      yearly:
+        description: The newest of each of so many years that have a point.
+        type: int
+        default: 0
+      holds:
+        description: Identifiers of points that stay whatever the rules say.
+        type: list
+        elements: str
+        default: []
+  lock_timeout:
+    description: Seconds to wait for another run that works on the repository. When that one has made a point, nothing is left to do.
+    type: int
+    default: 600
+seealso:
+  - module: paas.hardening.workflow_backup_info
+"""
+
+EXAMPLES = r"""
+- name: See whether there is a proved point, and what would be done
+  paas.hardening.workflow_backup:
+    repository: /var/backups/paas
+    signing_key_file: /etc/paas/backup-signing-key
+    kinds: [etcd]
+    etcd:
+      ca_file: /etc/kubernetes/pki/etcd/ca.crt
+      client_cert: /etc/kubernetes/pki/etcd/server.crt
+      client_key: /etc/kubernetes/pki/etcd/server.key
+  check_mode: true
+  diff: true
+
+- name: Have a proved point of a kubeadm cluster that is not older than six hours
+  paas.hardening.workflow_backup:
+    repository: /var/backups/paas
+    signing_key_file: /etc/paas/backup-signing-key
+    kinds: [etcd]
+    max_age: 6h
+    etcd:
+      programs: /opt/etcd
+      ca_file: /etc/kubernetes/pki/etcd/ca.crt
+      client_cert: /etc/kubernetes/pki/etcd/server.crt
+      client_key: /etc/kubernetes/pki/etcd/server.key
+    retention:
+      within: 48h
+      daily: 14
+      weekly: 8
+      monthly: 12
+  register: backup
+
+- name: Say how much would be lost, and how long a restore takes
+  ansible.builtin.debug:
+    msg: "{{ backup.rpo_seconds }} s of changes are not in a proved point; it was restored in {{ backup.rto_seconds }} s"
+
+- name: The same for RKE2, with all members compared, before an upgrade
+  paas.hardening.workflow_backup:
+    repository: /var/backups/paas
+    signing_key_file: /etc/paas/backup-signing-key
+    kinds: [etcd]
+    max_age: 10m
+    etcd:
+      endpoints: ["https://127.0.0.1:2379", "https://10.0.0.12:2379", "https://10.0.0.13:2379"]
+      ca_file: /var/lib/rancher/rke2/server/tls/etcd/server-ca.crt
+      client_cert: /var/lib/rancher/rke2/server/tls/etcd/client.crt
+      client_key: /var/lib/rancher/rke2/server/tls/etcd/client.key
+"""
+
+RETURN = r"""
+changed:
+  description: Whether a point was taken or removed, or would be in check mode.
+  returned: always
+  type: bool
+  sample: true
+waited:
+  description: Always 0. A point is there at once when it is published.
+  returned: success
+  type: float
+  sample: 0.0
+plan:
+  description: What was done, or would be in check mode.
+  returned: always, after a failure only what had been done
+  type: list
+  elements: dict
+  contains:
+    object:
+      description: The repository and the point, V((new\)) for one that is to be taken.
+      type: str
+      returned: always
+      sample: RecoveryPoint /var/backups/paas/(new)
+    field:
+      description: The kind that is taken, or V(state) of a point that goes or of something that an interrupted run left behind.
+      type: str
+      returned: always
+      sample: kinds.etcd
+    before:
+      description: The moment of the newest proved point, or what was there.
+      type: raw
+      returned: always
+      sample: "2026-11-21T22:24:25Z"
+    after:
+      description: What is wanted, or null when it goes.
+      type: raw
+      returned: always
+      sample: restored and compared
+    why:
+      description: The reason.
+      type: str
+      returned: always
+      sample: the newest proved point is older than 24 h
+point:
+  description: The newest proved point that holds all kinds. Empty when there is none.
+  returned: success
+  type: dict
+  contains:
+    identifier:
+      description: Its name in the repository.
+      type: str
+      returned: when there is one
+      sample: 00000012-b0240411
+    sequence:
+      description: Its number. Points are ordered by it, since clocks jump.
+      type: int
+      returned: when there is one
+      sample: 12
+    instant:
+      description: Everything that was acknowledged before this moment is in it.
+      type: str
+      returned: when there is one
+      sample: "2026-11-21T22:24:25Z"
+    seconds:
+      description: How long it took, proof included.
+      type: float
+      returned: when there is one
+      sample: 3.2
+    size:
+      description: Bytes of all of its files.
+      type: int
+      returned: when there is one
+      sample: 123731968
+    kinds:
+      description: For each kind what a restore has to know. RV(point.kinds.etcd.needs) is what it takes beside the point.
+      type: dict
+      returned: when there is one
+      sample: {"etcd": {"cluster": "7231596a9919f902", "revision": 81234, "keys": 5120, "needs": []}}
+    tools:
+      description: The versions of the programs.
+      type: dict
+      returned: when there is one
+      sample: {"etcd": "3.6.16", "etcdctl": "3.6.16", "etcdutl": "3.6.16"}
+    proofs:
+      description: For each kind the verdict, the checks, the seconds until the restored service answered, and those of each step.
+      type: dict
+      returned: when there is one
+      sample: {"etcd": {"verdict": "pass", "checks": [], "restored_in": 1.4, "steps": {"save": 0.8}}}
+    parents:
+      description: The points without which it cannot be restored.
+      type: list
+      elements: str
+      returned: when there is one
+      sample: []
+points:
+  description: How many proved points there are.
+  returned: success
+  type: int
+  sample: 14
+rpo_seconds:
+  description: How much a disaster now would cost, being the age of the newest proved point. V(-1) when there is none.
+  returned: success
+  type: int
+  sample: 5
+rto_seconds:
+  description: How long the restore of the newest point took when it was proved. V(-1) when there is none.
+  returned: success
+  type: float
+  sample: 1.4
+retention:
+  description: For each proved point whether it is kept, and why.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{"identifier": "00000012-b0240411", "kept": true, "reasons": ["daily", "the last proved point of etcd"]}]
+problems:
+  description: What is damaged, contradictory, or cannot be decided. Each is a warning, too.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+findings:
+  description: What was found.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    control:
+      description: Identifier of the recommendation.
+      type: str
+      returned: success
+      sample: recovery-point
+    title:
+      description: What it says.
+      type: str
+      returned: success
+      sample: There is a recovery point, young enough and proved by a restore
+    severity:
+      description: One of critical, high, medium, low, info.
+      type: str
+      returned: success
+      sample: critical
+    source:
+      description: Document, section and sentence that it comes from.
+      type: dict
+      returned: success
+      sample: {"document": "Kubernetes documentation", "section": "Backing up an etcd cluster", "sentence": "..."}
+    subject:
+      description: The repository.
+      type: str
+      returned: success
+      sample: /var/backups/paas
+    status:
+      description: One of pass, fail, fixed, would-fix, unknown.
+      type: str
+      returned: success
+      sample: fixed
+    expected:
+      description: What is wanted.
+      type: str
+      returned: success
+      sample: a point with etcd, not older than 24 h, restored and compared
+    observed:
+      description: What was there at the first look.
+      type: str
+      returned: success
+      sample: no proved point
+    after:
+      description: What was there at the end.
+      type: str
+      returned: success
+      sample: the point 00000012-b0240411 of 2026-11-21T22:24:25Z
+    reasons:
+      description: What a restore takes beside the point.
+      type: list
+      elements: str
+      returned: success
+      sample: []
+    hint:
+      description: What to do.
+      type: str
+      returned: success
+      sample: ""
+    proof:
+      description: As RV(proof).
+      type: dict
+      returned: success
+      sample: {"verdict": "pass", "checks": []}
+    durability:
+      description: Always empty. No Helm chart has a say in backups.
+      type: list
+      elements: dict
+      returned: success
+      sample: []
+proof:
+  description: What the restore of the newest point showed.
+  returned: success
+  type: dict
+  contains:
+    verdict:
+      description: One of pass, fail, unknown.
+      type: str
+      returned: success
+      sample: pass
+    checks:
+      description: Each observation, with what was asked, expected and observed, and its verdict.
+      type: list
+      elements: dict
+      returned: success
+      sample: [{"what": "keys in the restored etcd", "expected": "5120", "observed": "5120", "verdict": "pass"}]
+failure:
+  description: What went wrong, in a form for programs.
+  returned: failure
+  type: dict
+  contains:
+    reason:
+      description: The class of the failure.
+      type: str
+      returned: failure
+      sample: Refused
+    code:
+      description: Always null. It stands for the status of an HTTP answer in other modules.
+      type: int
+      returned: failure
+      sample: null
+    object:
+      description: The object or option that it is about.
+      type: str
+      returned: failure
+      sample: etcd
+    hint:
+      description: What to do.
+      type: str
+      returned: failure
+      sample: Heal the cluster first; the points that there are stay as they are.
+"""
+
+from ansible_collections.paas.hardening.plugins.module_utils._backup.recovery_point import VERB
+from ansible_collections.paas.hardening.plugins.module_utils._core.module import run_module
+
+
+def main() -> None:
+    run_module(VERB)
+
+
+if __name__ == "__main__":
+    main()
