@@ -268,6 +268,8 @@ class ImageRegistry(NamedTuple):
     annotation: str = ""
     # Secret and keys by which the bundled registry is entered, where it asks for them.
     credentials: Optional[Tuple[str, str, str]] = None
+    # Whether it has a folder for each app, with a repository of the same name in it.
+    folders: bool = False
     # Whether an app has to state its port, since the code no longer asks the image for it.
     port_wanted: bool = False
     # Locations that a manual names and no code knows, and why.

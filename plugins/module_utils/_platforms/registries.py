@@ -139,6 +139,7 @@ def _drycc(pull_secret: str, *controllers: Workload) -> ImageRegistry:
         pull_secret=pull_secret,
         prefix_variable=(controllers[0], "DRYCC_REGISTRY_SECRET_PREFIX"),
         credentials=("registry-secret", "username", "password"),
+        folders=True,
         inert={"ecr": _ONLY_ONE_HOST, "gcr": _ONLY_ONE_HOST},
     )
 
