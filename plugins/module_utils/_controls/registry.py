@@ -124,12 +124,14 @@ class RegistryControl:
             # Some of them have no label.
             workload = user.workload
             if (workload.kind, workload.name) not in workloads:
-                document = site.objects.find(KINDS[workload.kind], workload.name, site.namespace)
-                if document is not None:
-                    workloads[workload.kind, workload.name] = document
+                unlabelled = site.objects.find(KINDS[workload.kind], workload.name, site.namespace)
+                if unlabelled is not None:
+                    workloads[workload.kind, workload.name] = unlabelled
         named = sorted({name for location in facts.locations for name, _keys in location.secrets})
         found = {name: site.objects.find(KINDS["Secret"], name, site.namespace) for name in named}
-        secrets = [secret for secret in site.objects.list(KINDS["Secret"], labels=heritage) if secret["metadata"]["namespace"] != site.namespace]
+        secrets: List[Mapping[str, Any]] = [
+            secret for secret in site.objects.list(KINDS["Secret"], labels=heritage) if secret["metadata"]["namespace"] != site.namespace
+        ]
         return Settings(workloads, {name: secret for name, secret in found.items() if secret is not None}), apps, secrets
 
     @staticmethod
