@@ -28,7 +28,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.registry_
 from ansible_collections.paas.hardening.plugins.module_utils._controls.registry_target import ARGUMENTS, Target, live_target, target_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, UNKNOWN, Finding, Proof, Source
-from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan, ref_of
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Item, Plan, ref_of
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import ImageRegistry, Platform
 
 RECOMMENDATION = Recommendation(
@@ -78,13 +78,15 @@ class RegistryControl:
         settings, apps, secrets = self._read(site, facts)
         back = params["state"] == "reverted"
         used = _location_used(facts, settings)
-        target = live_target(facts, used, settings.secrets, params) if back else target_of(site, facts, params)
+        target = _used_target(facts, used, settings, params) if back else target_of(site, facts, params)
         move = self._move = self._move or RegistryMove(site, params, facts, target)
         address = address_on_nodes(facts, settings)
         if back:
             wanted, settled = self._way_back(site, facts, target, settings), used == facts.inside
-            log_ins = unused_pull_secrets(facts, settings, used, apps, secrets, target.prefix) if target and target.registry else []
             prefix = target.prefix if target else ""
+            # Images that are brought back need no log-in any more once the apps have followed.
+            needed = "" if params["images"] == "copy" else prefix
+            log_ins = unused_pull_secrets(facts, settings, target.location.name, apps, secrets, needed) if target and target.registry else []
         else:
             wanted = platform_settings(facts, _known(target), settings, site.namespace, site.platform.heritage)
             settled = leads_outside(wanted)
@@ -147,8 +149,17 @@ class RegistryControl:
     def _way_back(self, site: Site, facts: ImageRegistry, target: Optional[Target], settings: Settings) -> List[Wanted]:
         if target is None:
             return []
-        wanted = platform_settings(facts, target, settings, site.namespace, site.platform.heritage)
-        return bundled_settings(wanted, lambda document: self._stated(site, document))
+        wanted = bundled_settings(
+            platform_settings(facts, target, settings, site.namespace, site.platform.heritage), lambda document: self._stated(site, document)
+        )
+        for entry in wanted:
+            if Item("name", facts.variable) in entry.path and entry.value not in (facts.inside, ABSENT):
+                raise Refused(
+                    f"The chart itself states {facts.variable}={entry.value}: its values keep images outside.",
+                    f"Take {facts.users[-1].values_key} out of the values, and upgrade.",
+                    subject=str(entry.document["metadata"]["name"]),
+                )
+        return wanted
 
     def _stated(self, site: Site, document: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
         """Return the object as the chart states it, None for a Secret that it does not have."""
@@ -185,15 +196,17 @@ class RegistryControl:
             wanted.append(Wanted(place, ("rights",), f"images can be pushed to {target.prefix}", why, stage=PREPARE, step=True, standing="not tried"))
         wanted += [entry for image in observed.images for entry in image.wanted()]
         log_ins = list(observed.log_ins)
+        # What tells us of the registry outside goes last: until then a run that was interrupted can be gone on with.
+        late = [entry for entry in observed.wanted if back and entry.document["kind"] == "Secret" and entry.value is ABSENT]
         wanted += [] if back else log_ins
-        wanted += observed.wanted
+        wanted += [entry for entry in observed.wanted if entry not in late]
         pull_secret = ""
         for image in observed.images:
             for reference in image.references:
-                if target is not None and not back:
+                if target is not None:
                     pull_secret = pull_secret_name(_facts(platform), observed.settings, target.location.name, reference.app)
-                wanted += followed(reference, image.new, pull_secret)
-        return wanted + (log_ins if back else [])
+                wanted += followed(reference, image.new, pull_secret, back)
+        return wanted + (log_ins if back else []) + late
 
     def carry_out(self, site: Site, params: Mapping[str, Any], plan: Plan) -> None:
         self._at_work.carry_out(plan)
@@ -259,9 +272,23 @@ def _known(target: Optional[Target]) -> Target:
 
 
 def _location_used(facts: ImageRegistry, settings: Settings) -> str:
-    """Return the location that the builder has been told."""
-    container = container_of(workload_of(settings, facts.builder), facts.builder.container)
-    return variable_of(container, facts.variable) or facts.inside
+    """Return the location that components have been told; that of the bundled registry only when all of them have."""
+    for user in facts.users:
+        document = settings.workloads.get((user.workload.kind, user.workload.name))
+        if user.told and document is not None and user.workload.container:
+            told = variable_of(container_of(document, user.workload.container), facts.variable) or facts.inside
+            if told != facts.inside:
+                return told
+    return facts.inside
+
+
+def _used_target(facts: ImageRegistry, used: str, settings: Settings, params: Mapping[str, Any]) -> Optional[Target]:
+    """Return the registry outside that the platform uses, or that an interrupted run left in its Secrets; None when there is none."""
+    found = [live_target(location, settings.secrets, params) for location in facts.locations]
+    for target in found:
+        if target.location.name == used:
+            return target
+    return next((target for target in found if target.registry is not None), None)
 
 
 def _refuse(apps: Sequence[str], back: bool, address: str) -> None:

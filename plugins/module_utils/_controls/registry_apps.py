@@ -69,18 +69,16 @@ def back_name(image: str, address: str, process_repository: bool) -> str:
     return f"{address}/{Name(f'{repository}/{repository}' if process_repository else repository, name.reference)}"
 
 
-def followed(reference: Reference, image: str, pull_secret: str) -> List[Wanted]:
-    """Return the fields that make an app's pods take the image from elsewhere, with the pull Secret that opens it, or with none."""
+def followed(reference: Reference, image: str, pull_secret: str, back: bool = False) -> List[Wanted]:
+    """Return the fields that make an app's pods take the image from elsewhere: with the pull Secret that opens it, or, on the way ``back``, without."""
     why = "the same image, in the registry that the platform uses now"
-    wanted = [Wanted(reference.app, (*reference.container, "image"), image, why, stage=FOLLOW, step=True)]
-    note: Path = ("metadata", "annotations", FOLLOWED)
-    if pull_secret:
-        path = (*pod_of(reference.app), "imagePullSecrets", Item("name", pull_secret))
-        wanted.append(Wanted(reference.app, path, {"name": pull_secret}, "opens the registry", stage=FOLLOW, step=True))
-        wanted.append(Wanted(reference.app, note, image, "the controller does not know of it until the app is built anew", stage=FOLLOW, step=True))
-    else:
-        wanted.append(Wanted(reference.app, note, ABSENT, "the image is the controller's own again", stage=FOLLOW, step=True))
-    return wanted
+    known = "the image is the controller's own again" if back else "the controller does not know of it until the app is built anew"
+    path: Path = (*pod_of(reference.app), "imagePullSecrets", Item("name", pull_secret))
+    return [
+        Wanted(reference.app, (*reference.container, "image"), image, why, stage=FOLLOW, step=True),
+        Wanted(reference.app, path, ABSENT if back else {"name": pull_secret}, "opens the registry outside", stage=FOLLOW, step=True),
+        Wanted(reference.app, ("metadata", "annotations", FOLLOWED), ABSENT if back else image, known, stage=FOLLOW, step=True),
+    ]
 
 
 def unknown_to_the_controller(apps: Sequence[Mapping[str, Any]]) -> List[str]:

@@ -166,12 +166,13 @@ class RegistryMove:
             fields = self._target.fields if self._target else {}
             self._outside.try_push(f"{fields['organization']}/{_TRIED}")
         elif change.stage == COPY:
-            image = next(entry for entry in self._images.values() if entry.new == change.ref.name)
+            old, image = next(item for item in self._images.items() if item[1].new == change.ref.name)
             with self._origin() as source, self._destination() as target:
                 copy(source, image.source, target, image.target)
+            self._images[old] = image._replace(present=True)
         elif change.stage == SWITCH and change.path:
             self._stages.write(SWITCH, piece)
-            if change.ref.kind not in ("Secret", "CronJob"):
+            if change.ref.kind == "DaemonSet":
                 wait_ready(self._site.objects, [change.ref], Deadline(self._timeout))
         elif change.stage == FOLLOW:
             self._follow(piece)

@@ -75,21 +75,21 @@ def target_of(site: Site, facts: ImageRegistry, params: Mapping[str, Any]) -> Ta
     return _checked(location, given, params)
 
 
-def live_target(facts: ImageRegistry, location: str, texts: Mapping[str, Mapping[str, Any]], params: Mapping[str, Any]) -> Optional[Target]:
-    """Return the registry that the platform uses now, as its Secrets have it, or None when they name none. ``texts`` are the Secrets by their names."""
-    known = next((entry for entry in facts.locations if entry.name == location), None)
-    if known is None:
-        return None
+def live_target(location: ImageLocation, secrets: Mapping[str, Mapping[str, Any]], params: Mapping[str, Any]) -> Target:
+    """Return the registry that the platform's Secrets name now. Where they lack anything it is one without fields, which nobody can reach.
+
+    ``secrets`` are the Secrets of the platform by their names.
+    """
     found = {}
-    for name, keys in known.secrets:
+    for name, keys in location.secrets:
         for setting in keys:
-            text = text_in(texts[name], setting.secret_key) if name in texts else None
+            text = text_in(secrets[name], setting.secret_key) if name in secrets else None
             if text is not None:
                 found[setting.field] = text
     found.setdefault("server", found.get("hostname") or DOCKER_HUB)
-    if any(not found.get(option) for option in known.required):
-        return None
-    return _checked(known, found, params)
+    if any(not found.get(option) for option in location.required):
+        return Target(location, {setting.field: "" for _name, keys in location.secrets for setting in keys}, None)
+    return _checked(location, found, params)
 
 
 def _checked(location: ImageLocation, given: Mapping[str, str], params: Mapping[str, Any]) -> Target:

@@ -129,17 +129,13 @@ def test_the_instance_role_has_no_keys() -> None:
 
 
 def test_what_the_platform_uses_now_is_read_out_of_its_secrets() -> None:
-    facts = facts_of("hephy")
+    location = facts_of("hephy").locations[0]
     held = secret("registry-secret", hostname="r.example.com", organization="paas", username="robot", password="canary")
-    found = live_target(facts, "off-cluster", {"registry-secret": held}, params())
-    assert found is not None
-    assert found.prefix == "r.example.com/paas/"
-    assert live_target(facts, "on-cluster", {"registry-secret": held}, params()) is None
-    assert live_target(facts, "off-cluster", {}, params()) is None
+    assert live_target(location, {"registry-secret": held}, params()).prefix == "r.example.com/paas/"
     hub = secret("registry-secret", hostname="", organization="paas", username="robot", password="canary")
-    found = live_target(facts, "off-cluster", {"registry-secret": hub}, params())
-    assert found is not None
-    assert found.fields["server"] == "docker.io"
+    assert live_target(location, {"registry-secret": hub}, params()).fields["server"] == "docker.io"
+    nothing = live_target(location, {}, params())
+    assert (nothing.registry, nothing.prefix) == (None, "")
 
 
 def test_no_text_of_a_target_shows_its_password() -> None:
