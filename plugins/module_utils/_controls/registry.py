@@ -77,8 +77,8 @@ class RegistryControl:
         facts = _facts(site.platform)
         settings, apps, secrets = self._read(site, facts)
         back = params["state"] == "reverted"
-        used = _location_used(facts, settings)
-        target = _used_target(facts, used, settings, params) if back else target_of(site, facts, params)
+        used = location_used(facts, settings)
+        target = used_target(facts, used, settings, params) if back else target_of(site, facts, params)
         move = self._move = self._move or RegistryMove(site, params, facts, target)
         address = address_on_nodes(facts, settings)
         if back:
@@ -107,7 +107,7 @@ class RegistryControl:
             name = (lambda image: back_name(image, address, facts.folders)) if back else (lambda image: moved_name(image, _known(target).prefix))
             images = move.images(settings, found, name)
         elif found and params["images"] == "refuse" and not settled:
-            _refuse(left, back, address)
+            refuse_apps(left, back, address)
         return Observed(target, settings, tuple(wanted), settled, tuple(apps), tuple(log_ins), left, images, address, site.namespace)
 
     @staticmethod
@@ -271,7 +271,7 @@ def _known(target: Optional[Target]) -> Target:
     return target
 
 
-def _location_used(facts: ImageRegistry, settings: Settings) -> str:
+def location_used(facts: ImageRegistry, settings: Settings) -> str:
     """Return the location that components have been told; that of the bundled registry only when all of them have."""
     for user in facts.users:
         document = settings.workloads.get((user.workload.kind, user.workload.name))
@@ -282,7 +282,7 @@ def _location_used(facts: ImageRegistry, settings: Settings) -> str:
     return facts.inside
 
 
-def _used_target(facts: ImageRegistry, used: str, settings: Settings, params: Mapping[str, Any]) -> Optional[Target]:
+def used_target(facts: ImageRegistry, used: str, settings: Settings, params: Mapping[str, Any]) -> Optional[Target]:
     """Return the registry outside that the platform uses, or that an interrupted run left in its Secrets; None when there is none."""
     found = [live_target(location, settings.secrets, params) for location in facts.locations]
     for target in found:
@@ -291,7 +291,8 @@ def _used_target(facts: ImageRegistry, used: str, settings: Settings, params: Ma
     return next((target for target in found if target.registry is not None), None)
 
 
-def _refuse(apps: Sequence[str], back: bool, address: str) -> None:
+def refuse_apps(apps: Sequence[str], back: bool, address: str) -> None:
+    """Raise Refused for apps whose images would be left where the platform keeps none any more."""
     names = ", ".join(apps)
     if back:
         raise Refused(

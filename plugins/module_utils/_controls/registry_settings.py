@@ -79,8 +79,7 @@ def bundled_settings(wanted: Sequence[Wanted], stated: Callable[[Mapping[str, An
         if len(path) > 1 and isinstance(path[-2], Item) and look(chart, path[:-1]) is ABSENT:
             # A variable that the chart does not state goes as a whole.
             path = path[:-1]
-        value = ABSENT if REVISION in path else look(chart, path)
-        values[name, path] = Wanted(document, path, value, _BACK, stage=SWITCH, values_secret=document["kind"] == "Secret")
+        values[name, path] = Wanted(document, path, look(chart, path), _BACK, stage=SWITCH, values_secret=document["kind"] == "Secret")
     return list(values.values())
 
 
