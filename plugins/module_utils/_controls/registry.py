@@ -118,9 +118,11 @@ class RegistryControl:
         apps: List[Mapping[str, Any]] = []
         for kind in sorted({user.workload.kind for user in facts.users}):
             for document in site.objects.list(KINDS[kind], namespace=None if kind == "Deployment" else site.namespace, labels=heritage):
-                if document["metadata"]["namespace"] == site.namespace:
-                    workloads[kind, document["metadata"]["name"]] = document
-                else:
+                metadata = document["metadata"]
+                if metadata["namespace"] == site.namespace:
+                    workloads[kind, metadata["name"]] = document
+                elif (metadata.get("labels") or {}).get("app") == metadata["namespace"]:
+                    # An app has the namespace of its name; what else there is belongs to another platform.
                     apps.append(document)
         for user in facts.users:
             # Some of them have no label.
@@ -200,13 +202,14 @@ class RegistryControl:
         late = [entry for entry in observed.wanted if back and entry.document["kind"] == "Secret" and entry.value is ABSENT]
         wanted += [] if back else log_ins
         wanted += [entry for entry in observed.wanted if entry not in late]
-        pull_secret = ""
+        following: Dict[Any, Wanted] = {}
         for image in observed.images:
             for reference in image.references:
-                if target is not None:
-                    pull_secret = pull_secret_name(_facts(platform), observed.settings, target.location.name, reference.app)
-                wanted += followed(reference, image.new, pull_secret, back)
-        return wanted + (log_ins if back else []) + late
+                name = pull_secret_name(_facts(platform), observed.settings, _known(target).location.name, reference.app)
+                for entry in followed(reference, image.new, name, back):
+                    # Several containers of one app share the log-in.
+                    following.setdefault((ref_of(entry.document), entry.path), entry)
+        return [*wanted, *following.values(), *(log_ins if back else []), *late]
 
     def carry_out(self, site: Site, params: Mapping[str, Any], plan: Plan) -> None:
         self._at_work.carry_out(plan)

@@ -57,6 +57,13 @@ def test_an_image_that_is_there_is_not_copied_again() -> None:
     assert "copy" not in stages(observed("hephy", [shop], images=(image_of(shop, present=True),)))
 
 
+def test_containers_of_one_app_share_its_log_in() -> None:
+    shop = app(initContainers=[{"name": "first", "image": f"{INSIDE}/shop:git-abc1234"}])
+    changes = plan_of(CONTROL.wanted(PLATFORMS["hephy"], params(), observed("hephy", [shop], images=(image_of(shop),)))).changes
+    fields = [change.field for change in changes if change.stage == "apps follow"]
+    assert len(fields) == len(set(fields)) == 4
+
+
 def test_without_apps_there_is_nothing_but_the_settings() -> None:
     assert stages(observed("hephy", [])) == ["prepare", "switch"]
 
