@@ -93,7 +93,7 @@ integration: setup ## harden.yml and helm upgrade on the lab
 # What the tests build is built before they begin, where its progress can be seen. Three processes share the tests out: most of them wait for a cluster.
 WORKERS ?= 3
 # These have commands of their own.
-PROOFS := --ignore=tests/quality/test_matrix.py --ignore-glob='*/test_faults_*' --ignore-glob='tests/stores/test_*' --ignore-glob='tests/databases/test_*'
+PROOFS := --ignore=tests/quality/test_matrix.py --ignore-glob='*/test_faults_*' --ignore-glob='tests/stores/test_*' --ignore-glob='tests/databases/test_*' --ignore-glob='tests/registries/test_*'
 test: setup ## All tests but the three proofs; ends with one summary
 	@$(LAB) images --programs --platforms
 	@$(PYTEST) -n $(WORKERS) $(PROOFS)
@@ -104,9 +104,9 @@ proof-matrix: tools ## Unit tests and a play with every ansible-core that the Py
 proof-faults: setup ## Rights taken away, policies, a server that dies: each ends in a documented error
 	@$(PYTEST) --proof build/proof-faults.json tests/integration -k faults
 
-proof-storage: setup ## Buckets and databases moved between real servers, with every fault; and both moves of a whole platform
+proof-storage: setup ## Buckets, databases and images moved between real servers, with every fault; and the moves of a whole platform
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-proofs.txt || $(BIN)/python -m pip install --quiet -r requirements-proofs.txt
-	@$(PYTEST) --proof build/proof-storage.json tests/stores tests/databases tests/moves
+	@$(PYTEST) --proof build/proof-storage.json tests/stores tests/databases tests/registries tests/moves
 
 demo: setup ## Real cluster, real platform, harden.yml twice; the lab stays
 	@$(LAB) up --name $(DEMO_LAB) --platform $(PLATFORM)
