@@ -264,7 +264,7 @@ def test_back_to_the_bundled_registry_with_the_images(told: Told, mover: Mover, 
     assert mover.writes == []
 
 
-def test_a_switch_that_does_not_come_to_its_end_is_taken_back(told: Told, mover: Mover) -> None:
+def test_a_switch_that_does_not_come_to_its_end_is_taken_back(mover: Mover) -> None:
     # No rollout is over within a second, so that the run ends between the builder and the controller.
     run = mover.run(wait_timeout=1)
     assert run.status != 0
