@@ -94,7 +94,7 @@ integration: setup ## harden.yml and helm upgrade on the lab
 WORKERS ?= 3
 # These have commands of their own.
 PROOFS := --ignore=tests/quality/test_matrix.py --ignore-glob='*/test_faults_*' --ignore-glob='tests/stores/test_*' --ignore-glob='tests/databases/test_*' \
-    --ignore=tests/hosts/test_firewall.py --ignore=tests/hosts/test_molecule.py
+    --ignore-glob='tests/registries/test_*' --ignore=tests/hosts/test_firewall.py --ignore=tests/hosts/test_molecule.py
 test: setup ## All tests but the proofs; ends with one summary
 	@$(LAB) images --programs --platforms
 	@$(PYTEST) -n $(WORKERS) $(PROOFS)
@@ -105,9 +105,9 @@ proof-matrix: tools ## Unit tests and a play with every ansible-core that the Py
 proof-faults: setup ## Rights taken away, policies, a server that dies: each ends in a documented error
 	@$(PYTEST) --proof build/proof-faults.json tests/integration -k faults
 
-proof-storage: setup ## Buckets and databases moved between real servers, with every fault; and both moves of a whole platform
+proof-storage: setup ## Buckets, databases and images moved between real servers, with every fault; and the moves of a whole platform
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-proofs.txt || $(BIN)/python -m pip install --quiet -r requirements-proofs.txt
-	@$(PYTEST) --proof build/proof-storage.json tests/stores tests/databases tests/moves
+	@$(PYTEST) --proof build/proof-storage.json tests/stores tests/databases tests/registries tests/moves
 
 molecule: setup ## Each role for hosts in Molecule, on real systemd hosts
 	@$(PYTEST) tests/hosts/test_molecule.py

@@ -3,7 +3,7 @@
 =====================  ============================================
 10.x.0.1, .2, ...      nodes
 10.x.0.11 to .99       standalone hosts, with a system of their own
-10.x.0.241, .242       servers beside the cluster: a store, a PostgreSQL
+10.x.0.241 to .243     servers beside the cluster: a store, a PostgreSQL, a registry
 10.x.0.254             this machine, on the bridge
 10.x.64.0/18           pods: 10.x.(64+n).0/24 on node n
 10.x.96.0/19           of these, on KWOK nodes: nothing answers there
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 MAX_LABS = 10
 MAX_NODES = 9
 STANDALONE = range(11, 100)
-SERVERS = {"store": 241, "postgres": 242}
+SERVERS = {"store": 241, "postgres": 242, "registry": 243}
 ZONES = ("zone-a", "zone-b", "zone-c")
 
 

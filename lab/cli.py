@@ -1,4 +1,4 @@
-"""The command line: python -m lab up | down | status | store | postgres | hosts | seed | shell | images | setup."""
+"""The command line: python -m lab up | down | status | store | postgres | registry | hosts | seed | shell | images | setup."""
 
 from __future__ import annotations
 
@@ -63,14 +63,15 @@ def _parser() -> argparse.ArgumentParser:
     down.add_argument("--purge", action="store_true", help="remove the state too")
     down.add_argument("--cache", action="store_true", help="with --all --purge: remove compiled programs and images as well")
     command("status", _status, "show the labs", named=False)
-    for name, text in (("store", "the S3 server beside the cluster"), ("postgres", "the PostgreSQL beside the cluster")):
+    beside = {"store": "the S3 server", "postgres": "the PostgreSQL", "registry": "the image registry"}
+    for name, text in ((name, f"{what} beside the cluster") for name, what in beside.items()):
         server = command(name, partial(_server, name), f"{text}: up, down, or a fault")
         server.add_argument("verb", choices=("up", "down", "kill", "stop", "start", "cut", "mend"))
         server.add_argument("--purge", action="store_true", help="with down: remove its data too")
         server.add_argument("--pods-only", action="store_true", help="with cut: this machine still reaches it")
         if name == "store":
             server.add_argument("--region", default="us-east-1", help="what requests are signed for (default: %(default)s)")
-        else:
+        elif name == "postgres":
             server.add_argument("--max-connections", type=int, default=100, help="(default: %(default)s)")
     commands_of_hosts.describe(command("hosts", lambda options: commands_of_hosts.run(options, _say), "standalone hosts beside the cluster", named=False))
     seed = command("seed", _seed, "put real data into a platform: images, slugs, an app, rows")
@@ -119,7 +120,7 @@ def _status(_options: argparse.Namespace) -> int:
         _say(f"{name}: {'up' if cluster.is_up() else 'not up'}, {layout.addresses.network}, {used >> 20} MiB, kubeconfig {layout.kubeconfig}")
         for platform, namespace in cluster.facts["platforms"].items():
             _say(f"  platform {platform}" + (f" in {namespace}" if namespace else ""))
-        for server in (cluster.store(), cluster.postgres()):
+        for server in (cluster.store(), cluster.postgres(), cluster.registry()):
             if server.folder.exists():
                 _say(f"  {server.name} {server.address}: {_running(server.machine)}, {server.credentials_file}")
         for number in layout.node_numbers():
@@ -143,7 +144,11 @@ def _running(machine: Machine) -> str:
 
 def _server(name: str, options: argparse.Namespace) -> int:
     cluster = Cluster(options.name)
-    server: Server = cluster.store(options.region) if name == "store" else cluster.postgres(options.max_connections)
+    server: Server = cluster.registry()
+    if name == "store":
+        server = cluster.store(options.region)
+    elif name == "postgres":
+        server = cluster.postgres(options.max_connections)
     if options.verb == "up":
         server.up(_say)
         _say(f"  {name} of lab {options.name} at {server.address}: {server.credentials_file}")

@@ -18,6 +18,7 @@ from lab.layout import Layout
 from lab.pki import VALID_DAYS
 from lab.postgres import Postgres
 from lab.progress import Report, Steps, silent, span
+from lab.registries import ImageRegistry
 from lab.stores import ObjectStore
 
 _CORE_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl", "etcd", "coredns")
@@ -254,6 +255,10 @@ class Cluster:
     def postgres(self, max_connections: int = 100, tls_only: bool = False, **settings: str) -> Postgres:
         """The PostgreSQL outside; ``up`` brings it up, anew where these settings are not the ones that it runs with."""
         return Postgres(self.name, max_connections, tls_only, **settings)
+
+    def registry(self) -> ImageRegistry:
+        """The image registry outside; ``up`` brings it up."""
+        return ImageRegistry(self.name)
 
     # Faults
 

@@ -34,6 +34,7 @@ GROUPS = (
     "tests/hosts",
     "tests/databases",
     "tests/stores",
+    "tests/registries",
     "tests/platforms",
     "tests",
 )

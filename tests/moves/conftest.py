@@ -1,4 +1,4 @@
-"""A Hephy with real data in its stores, an S3 server and a PostgreSQL outside of the cluster, and plays that move one to the other."""
+"""A Hephy with real data in its stores, an S3 server, a PostgreSQL and an image registry outside of the cluster, and plays that move one to the other."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tests.quality.checkout import ROOT
 if TYPE_CHECKING:
     from lab.cluster import Cluster
     from lab.postgres import Postgres
+    from lab.registries import ImageRegistry
     from lab.seed import Sown
     from lab.stores import ObjectStore
 
@@ -86,6 +87,15 @@ def store(lab_cluster: Cluster) -> Iterator[ObjectStore]:
 def postgres(lab_cluster: Cluster) -> Iterator[Postgres]:
     """The PostgreSQL outside."""
     server = lab_cluster.postgres()
+    server.up()
+    yield server
+    server.down()
+
+
+@pytest.fixture(scope="session")
+def registry(lab_cluster: Cluster) -> Iterator[ImageRegistry]:
+    """The image registry outside."""
+    server = lab_cluster.registry()
     server.up()
     yield server
     server.down()

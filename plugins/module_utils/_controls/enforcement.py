@@ -167,7 +167,17 @@ class Enforcement:
         self._refusal = refusal
 
     def _verdicts(self, wanted: List[Wanted]) -> List[Verdict]:
-        return [self._verdict(item) for item in wanted if item.value is not ABSENT and not item.step]
+        return [judged for item in wanted if item.value is not ABSENT and not item.step for judged in self._verdicts_of(item)]
+
+    def _verdicts_of(self, item: Wanted) -> List[Verdict]:
+        judged = self._verdict(item)
+        if judged.durable:
+            return [judged]
+        found = [judged]
+        for path, value in item.values_also:
+            more = "A secret: it belongs into a values file of your own, not into the overlay." if value is ABSENT else f"The chart then reads {path}, too."
+            found.append(replace(judged, values_path=path, values_wanted=value, values_carry_it=False, reason=f"{judged.reason} {more}"))
+        return found
 
     def _verdict(self, item: Wanted) -> Verdict:
         change = item.as_change()

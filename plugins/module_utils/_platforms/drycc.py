@@ -24,6 +24,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._platforms.model im
     Way,
     Workload,
 )
+from ansible_collections.paas.hardening.plugins.module_utils._platforms.registries import DRYCC_1_8_IMAGES, DRYCC_HEAD_IMAGES
 
 _DATABASE = Workload("StatefulSet", "drycc-database", "drycc-database")
 _BACKUPS = Workload("CronJob", "drycc-database-cronjob-backup", "drycc-database-cronjob-backup")
@@ -141,6 +142,7 @@ DRYCC_1_8 = Platform(
         data_planes=(DataPlane("istio.io/gateway-controller", "gateway.networking.k8s.io/gateway-name", "istio-proxy", 15021, "/healthz/ready"),),
     ),
     object_storage=_OBJECT_STORAGE_1_8,
+    registry=DRYCC_1_8_IMAGES,
 )
 
 DRYCC_HEAD = replace(
@@ -158,4 +160,5 @@ DRYCC_HEAD = replace(
     registration=replace(DRYCC_1_8.registration, workload=_PASSPORT_HEAD, inert=(_inert(_CONTROLLER_HEAD),)),
     # The database keeps its backups there, too.
     object_storage=_OBJECT_STORAGE_1_8._replace(users=(Component("database", "database", (_DATABASE, _BACKUPS), secret="database-creds"), *_STORE_USERS)),
+    registry=DRYCC_HEAD_IMAGES,
 )

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Mapping, NamedTuple, Optional, Tuple
 
 
 @dataclass(frozen=True)
@@ -217,6 +217,67 @@ class Database(NamedTuple):
     annotation: str = ""
 
 
+class ImageLocation(NamedTuple):
+    """One place for images that the platform's code knows, and the keys of Secrets by which it finds it.
+
+    Fields of settings are called server (as names of images begin with it), hostname (the same, but empty for Docker Hub), organization, account,
+    account_password; access_key, secret_key, region (ecr); service_account (gcr); and nothing, which is always the empty text.
+    """
+
+    name: str
+    # The name of each Secret, with its keys.
+    secrets: Tuple[Tuple[str, Tuple[Setting, ...]], ...]
+    required: Tuple[str, ...] = ()
+    # Options that the code has no use for, and why they must not be given.
+    refused: Mapping[str, str] = {}
+    # What makes the pull Secrets where the controller does not; only the chart brings it.
+    refresher: Optional[Workload] = None
+    limits: Tuple[str, ...] = ()
+
+
+class ImageUser(NamedTuple):
+    """A workload that has to know where images are."""
+
+    workload: Workload
+    # The values key by which the chart states the variable with the location, and what it has to hold; the location's name when it is None.
+    values_key: str = ""
+    values_value: Any = None
+    # Further variables, each with the Secret and the key that it refers to.
+    references: Tuple[Tuple[str, str, str], ...] = ()
+    # Whether it has the variable with the location.
+    told: bool = True
+    # The Secret that it reads only when it starts.
+    reads_at_start: str = ""
+
+
+class ImageRegistry(NamedTuple):
+    """Where the platform keeps images. ``users`` stand in the order in which they are restarted after a change; ``builder`` names the one that pushes."""
+
+    bundled: Workload
+    port: int
+    users: Tuple[ImageUser, ...]
+    builder: Workload
+    locations: Tuple[ImageLocation, ...]
+    # The variable with the location, and what it says of the bundled registry.
+    variable: str
+    inside: str
+    # Variables of the builder whose texts, joined by colons, are the bundled registry's address on every node.
+    address_variables: Tuple[str, ...]
+    # How the pull Secret in the namespace of an app is called, out of {prefix}, {location} and {process}, and the controller's variable with the prefix.
+    pull_secret: str
+    prefix_variable: Tuple[Workload, str]
+    # The annotation on the first Secret that names the location.
+    annotation: str = ""
+    # Secret and keys by which the bundled registry is entered, where it asks for them.
+    credentials: Optional[Tuple[str, str, str]] = None
+    # Whether it has a folder for each app, with a repository of the same name in it.
+    folders: bool = False
+    # Whether an app has to state its port, since the code no longer asks the image for it.
+    port_wanted: bool = False
+    # Locations that a manual names and no code knows, and why.
+    inert: Mapping[str, str] = {}
+
+
 @dataclass(frozen=True)
 class Platform:
     """One platform in one shape."""
@@ -234,4 +295,5 @@ class Platform:
     router: Router
     object_storage: ObjectStorage
     database: Optional[Database] = None
+    registry: Optional[ImageRegistry] = None
     notes: Tuple[str, ...] = field(default=())

@@ -24,6 +24,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._platforms.model im
     Way,
     Workload,
 )
+from ansible_collections.paas.hardening.plugins.module_utils._platforms.registries import DEIS_IMAGES, HEPHY_IMAGES
 
 _CONTROLLER = Workload("Deployment", "deis-controller", "deis-controller")
 _DATABASE = Workload("Deployment", "deis-database", "deis-database")
@@ -194,6 +195,7 @@ HEPHY = Platform(
     router=Router(workload=_ROUTER, health_port=9090, health_path="/healthz"),
     object_storage=_OBJECT_STORAGE,
     database=_DATABASES,
+    registry=HEPHY_IMAGES,
 )
 
 
@@ -212,4 +214,5 @@ DEIS = replace(
     ),
     # Hephy added the connection string.
     object_storage=_OBJECT_STORAGE._replace(ways=tuple(_without(way, "connection_string") for way in _OBJECT_STORAGE.ways)),
+    registry=DEIS_IMAGES,
 )
