@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import replace
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Wanted
@@ -25,7 +26,7 @@ _POD: Path = (*_TEMPLATE, "spec")
 _BY_CLOCK = "CronJob"
 _POD_BY_CLOCK: Path = ("spec", "jobTemplate", "spec", "template", "spec")
 # Fields that are never written into a file or shown.
-SECRET_FIELDS = frozenset({"access_key", "secret_key", "service_account", "account_key", "connection_string", "user_key", "password"})
+SECRET_FIELDS = frozenset({"access_key", "secret_key", "service_account", "account_key", "connection_string", "user_key", "password", "url", "replica_url"})
 
 Documents = Mapping[Tuple[str, str], Mapping[str, Any]]
 
@@ -67,12 +68,13 @@ def wanted_settings(facts: Service, way: Way, fields: Mapping[str, str], setting
     ``fields`` holds the store's fields by the names of Way.
     """
     wanted: List[Wanted] = []
-    revision = None
+    of_all = None
     if facts.secret:
         shared = _shared_secret(facts, way, fields, settings.secrets[facts.secret])
-        revision = _revision(settings.secrets[facts.secret], shared)
-        wanted += shared + _numbered(settings.secrets[facts.secret], ("metadata",), revision)
+        of_all = _revision(settings.secrets[facts.secret], shared)
+        wanted += shared + _numbered(settings.secrets[facts.secret], ("metadata",), of_all)
     for user in facts.users:
+        revision = of_all
         if user.secret:
             own = _own_secret(user, way, fields, settings.secrets[user.secret])
             revision = _revision(settings.secrets[user.secret], own)
@@ -92,11 +94,11 @@ def chart_settings(facts: Service, settings: Settings, wanted: Sequence[Wanted],
 
     ``stated`` gives the chart's object for one that was observed.
     """
-    values: Dict[Tuple[str, Path], Tuple[Mapping[str, Any], Any]] = {}
+    values: Dict[Tuple[str, Path], Tuple[Mapping[str, Any], Any, bool]] = {}
     if facts.secret:
         secret = settings.secrets[facts.secret]
         for key, value in (stated(secret).get("data") or {}).items():
-            values[facts.secret, ("data", key)] = (secret, value)
+            values[facts.secret, ("data", key)] = (secret, value, True)
     for entry in wanted:
         chart = stated(entry.document)
         path = entry.path
@@ -104,10 +106,13 @@ def chart_settings(facts: Service, settings: Settings, wanted: Sequence[Wanted],
             # A variable that the chart does not state goes as a whole.
             path = path[:-1]
         value = ABSENT if REVISION in path else look(chart, path)
-        values[entry.document["metadata"]["name"], path] = (entry.document, value)
+        values[entry.document["metadata"]["name"], path] = (entry.document, value, entry.leads)
     why = "back to the bundled store, as asked"
     # Which variables the chart states is what tells the two stores apart; all that a Secret holds counts as a credential here.
-    return [Wanted(document, path, value, why, stage=SWITCH, values_secret=document["kind"] == "Secret") for (_name, path), (document, value) in values.items()]
+    return [
+        Wanted(document, path, value, why, stage=SWITCH, values_secret=document["kind"] == "Secret", leads=leads)
+        for (_name, path), (document, value, leads) in values.items()
+    ]
 
 
 def _revision(secret: Mapping[str, Any], entries: Sequence[Wanted]) -> Optional[str]:
@@ -139,7 +144,7 @@ def configured(facts: Service, wanted: Sequence[Wanted]) -> Dict[str, bool]:
 
 
 def _leads(entry: Wanted) -> bool:
-    if REVISION in entry.path:
+    if REVISION in entry.path or not entry.leads:
         return False
     return entry.document["kind"] != "Secret" or not (entry.values_secret or entry.value is ABSENT)
 
@@ -157,8 +162,25 @@ def in_base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
+def settings_of(user: Component, way: Way) -> Tuple[Setting, ...]:
+    """Return the settings of a component: its own, or those of the way."""
+    return user.settings or way.settings
+
+
+def containers_of(document: Mapping[str, Any]) -> Iterator[Tuple[Path, Mapping[str, Any]]]:
+    """Yield every container of a workload with its path, those that only prepare first."""
+    pod = _POD_BY_CLOCK if document["kind"] == _BY_CLOCK else _POD
+    for group in ("initContainers", "containers"):
+        for container in look(document, (*pod, group)) or ():
+            yield (*pod, group, Item("name", container["name"])), container
+
+
 def _field_of(setting: Setting, user: Component) -> str:
     return setting.field.format(component=user.role)
+
+
+def _is_secret(field: str) -> bool:
+    return field.partition(".")[0] in SECRET_FIELDS
 
 
 def _shared_secret(facts: Service, way: Way, fields: Mapping[str, str], secret: Mapping[str, Any]) -> List[Wanted]:
@@ -167,7 +189,7 @@ def _shared_secret(facts: Service, way: Way, fields: Mapping[str, str], secret: 
     for setting in way.settings:
         if setting.secret_key and setting.field in fields:
             path: Path = ("data", setting.secret_key)
-            wanted.append(_secret_field(secret, path, setting.field, fields[setting.field], setting.values_key))
+            wanted.append(_secret_field(secret, path, setting.field, fields[setting.field], setting.values_key, setting.leads))
     ours = {setting.secret_key for setting in way.settings}
     for key in sorted(secret.get("data") or {}):
         if key not in ours:
@@ -179,33 +201,32 @@ def _shared_secret(facts: Service, way: Way, fields: Mapping[str, str], secret: 
 
 def _own_secret(user: Component, way: Way, fields: Mapping[str, str], secret: Mapping[str, Any]) -> List[Wanted]:
     wanted = []
-    for setting in way.settings:
+    for setting in settings_of(user, way):
         name = _field_of(setting, user)
         if setting.secret_key and name in fields:
             values_key = setting.values_key.format(component=user.role) if setting.values_key else None
-            wanted.append(_secret_field(secret, ("data", setting.secret_key), name, fields[name], values_key))
+            wanted.append(_secret_field(secret, ("data", setting.secret_key), name, fields[name], values_key, setting.leads))
     return wanted
 
 
-def _secret_field(secret: Mapping[str, Any], path: Path, field: str, text: str, values_key: Optional[str]) -> Wanted:
-    return Wanted(secret, path, in_base64(text), _WHY, values_key, text, stage=SWITCH, values_secret=field in SECRET_FIELDS)
+def _secret_field(secret: Mapping[str, Any], path: Path, field: str, text: str, values_key: Optional[str], leads: bool) -> Wanted:
+    return Wanted(secret, path, in_base64(text), _WHY, values_key, text, stage=SWITCH, values_secret=_is_secret(field), leads=leads)
 
 
 def _variables(facts: Service, user: Component, way: Way, fields: Mapping[str, str], document: Mapping[str, Any]) -> List[Wanted]:
     """The variables of one workload: the kind of service, and where it is, literally or by reference to the Secret in which it stands."""
     wanted = []
     for container in _containers(document, user, way):
-        for setting in way.settings:
+        for setting in settings_of(user, way):
             name = _field_of(setting, user)
             if not setting.variable or name not in fields:
                 continue
-            secret = setting.field in SECRET_FIELDS
-            if setting.secret_key:
-                reference = {"secretKeyRef": {"name": user.secret or facts.secret, "key": setting.secret_key}}
-                values_key = setting.values_key.format(component=user.role) if setting.values_key else None
-                wanted += _variable(document, container, setting.variable, "valueFrom", reference, values_key, fields[name], secret)
-            else:
-                wanted += _variable(document, container, setting.variable, "value", fields[name], None, None, secret)
+            secret = _is_secret(setting.field)
+            values_key = setting.values_key.format(component=user.role) if setting.values_key else None
+            reference = {"secretKeyRef": {"name": user.secret or facts.secret, "key": setting.secret_key}}
+            part, value = ("valueFrom", reference) if setting.secret_key else ("value", fields[name])
+            entries = _variable(document, container, setting.variable, part, value, values_key, fields[name], secret)
+            wanted += [replace(entry, leads=setting.leads) for entry in entries]
     if user.kind_variable:
         own = (*_POD, "containers", Item("name", user.workloads[0].container))
         wanted += _variable(document, own, user.kind_variable, "value", way.kind, way.kind_values_key, way.kind, False)
@@ -228,13 +249,11 @@ def _variable(
 
 def _containers(document: Mapping[str, Any], user: Component, way: Way) -> Iterator[Path]:
     """Yield the path of every container that reads the settings: the component's own, and those that state the same variables, such as init containers."""
-    names = {setting.variable for setting in way.settings if setting.variable}
+    names = {setting.variable for setting in settings_of(user, way) if setting.variable}
     own = {workload.container for workload in user.workloads}
-    pod = _POD_BY_CLOCK if document["kind"] == _BY_CLOCK else _POD
-    for group in ("initContainers", "containers"):
-        for container in look(document, (*pod, group)) or ():
-            if container["name"] in own or names & {entry["name"] for entry in container.get("env") or ()}:
-                yield (*pod, group, Item("name", container["name"]))
+    for path, container in containers_of(document):
+        if container["name"] in own or names & {entry["name"] for entry in container.get("env") or ()}:
+            yield path
 
 
 def holders(facts: Service) -> Sequence[str]:

@@ -57,7 +57,8 @@ class Wanted:
     ``document`` is the object as observed, or just its apiVersion, kind and metadata when it does not exist. The empty path is the whole object.
     ``values_path`` is the chart's key that makes the field last; None means that the chart has none. A field that is only a ``step`` on the way of work in
     several ``stage``s is not meant to last; ``standing`` is what will stand there when its stage comes, where that is not what was observed. What
-    ``values_path`` has to hold is a secret when ``values_secret`` is set: then it is named, and never written down.
+    ``values_path`` has to hold is a secret when ``values_secret`` is set: then it is named, and never written down. A setting of how a service is spoken
+    to, which ``leads`` to no other one, may be mended without more.
     """
 
     document: Mapping[str, Any]
@@ -70,6 +71,7 @@ class Wanted:
     step: bool = False
     standing: Any = None
     values_secret: bool = False
+    leads: bool = True
 
     @property
     def found(self) -> Any:

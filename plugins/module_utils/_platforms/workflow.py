@@ -11,6 +11,7 @@ from typing import Mapping, Tuple
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import (
     Accounts,
     Answer,
+    BundledDatabase,
     BundledStore,
     Component,
     Database,
@@ -18,6 +19,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._platforms.model im
     Mark,
     ObjectStorage,
     Platform,
+    Pool,
     Registration,
     Router,
     Setting,
@@ -123,7 +125,7 @@ _OBJECT_STORAGE = ObjectStorage(
 # The Secret is a hook of the first installation: no upgrade ever adds the keys of a database outside, and a controller without them does not start. Written
 # here, they are there before the first upgrade that wants them.
 _DATABASES = Database(
-    users=(Component("controller", "", (_CONTROLLER,), writes=True),),
+    users=(Component("controller", "", (_CONTROLLER,), writes=True, health=(8000, "/readiness")),),
     way=Way(
         "postgres",
         "",
@@ -138,12 +140,12 @@ _DATABASES = Database(
         ),
         addressed=True,
     ),
+    # The platform's role is a superuser there.
+    bundled=BundledDatabase(_DATABASE, "database-creds", ("user", "password"), ("user", "password")),
+    # A worker keeps its connection for ten minutes, so in the end each has one (teamhephy/controller#74).
+    pools=(Pool(_CONTROLLER, 1, 4, "GUNICORN_WORKERS"),),
     secret="database-creds",
-    user_key="user",
-    password_key="password",
     name_key="name",
-    bundled=_DATABASE,
-    health=(8000, "/readiness"),
 )
 
 HEPHY = Platform(

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import Client
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.content import MINE, SCHEMAS, fix_settings, tables
@@ -94,6 +95,32 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() GROUP BY 1, 2 ORD
             large_object_owners=tuple(entry["owner"] for entry in large),
             sessions=tuple(Sessions(**entry) for entry in inside),
         )
+
+
+@dataclass(frozen=True)
+class Room:
+    """The connections of a server: all, those kept for superusers, and those that others have now."""
+
+    max_connections: int
+    reserved: int
+    others: int
+
+
+def room(client: Client, server: Server, ours: Sequence[str]) -> Room:
+    """Return how many connections a server has. Those to the databases ``ours`` are not counted as others', nor is that of the question itself.
+
+    Raises what Client.session raises.
+    """
+    with client.session(server) as session:
+        reserved = " + current_setting('reserved_connections')::int" if session.version >= 160000 else ""
+        row = session.query(
+            f"""SELECT current_setting('max_connections')::int AS max_connections,
+    current_setting('superuser_reserved_connections')::int{reserved} AS reserved,
+    (SELECT count(*) FROM pg_stat_activity WHERE datname IS NOT NULL AND pid <> pg_backend_pid()
+     AND datname NOT IN (SELECT json_array_elements_text(:'ours'))) AS others""",
+            {"ours": json.dumps(list(ours))},
+        )[0]
+    return Room(row["max_connections"], row["reserved"], row["others"])
 
 
 @dataclass(frozen=True)
