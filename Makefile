@@ -85,7 +85,7 @@ contract: setup ## Every module on every platform: check mode, second run, secre
 	@$(PYTEST) tests/contract
 
 moves: setup ## Object storage and database of a whole platform moved out of the cluster
-	@$(PYTEST) tests/moves
+	@$(PYTEST) tests/moves $(PROOFS)
 
 integration: setup ## harden.yml and helm upgrade on the lab
 	@$(PYTEST) tests/integration $(PROOFS)
@@ -93,7 +93,8 @@ integration: setup ## harden.yml and helm upgrade on the lab
 # What the tests build is built before they begin, where its progress can be seen. Three processes share the tests out: most of them wait for a cluster.
 WORKERS ?= 3
 # These have commands of their own.
-PROOFS := --ignore=tests/quality/test_matrix.py --ignore-glob='*/test_faults_*' --ignore-glob='tests/stores/test_*' --ignore-glob='tests/databases/test_*'
+PROOFS := --ignore=tests/quality/test_matrix.py --ignore-glob='*/test_faults_*' --ignore-glob='tests/stores/test_*' --ignore-glob='tests/databases/test_*' \
+    --ignore-glob='*/test_proof_*'
 test: setup ## All tests but the three proofs; ends with one summary
 	@$(LAB) images --programs --platforms
 	@$(PYTEST) -n $(WORKERS) $(PROOFS)

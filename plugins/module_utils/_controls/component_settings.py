@@ -15,8 +15,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.errors import
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Item, Path, look
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Component, Setting, Way, Workload
 
-# Counts, on a Secret with settings, how often we wrote it, and says on a pod template under which of them the pods were started: they read the Secret
-# only when they start, and nothing restarts them when it changes.
+# Counts, on a Secret with settings, how often we wrote it, and says on a pod template, with the name of that Secret, under which of them the pods were
+# started: they read the Secret only when they start, and nothing restarts them when it changes.
 REVISION = "paas.hardening/settings-revision"
 SWITCH, REFRESH = "switch", "refresh copies"
 _WHY = "a service outside of the cluster"
@@ -68,24 +68,25 @@ def wanted_settings(facts: Service, way: Way, fields: Mapping[str, str], setting
     ``fields`` holds the store's fields by the names of Way.
     """
     wanted: List[Wanted] = []
-    of_all = None
+    of_all: List[Tuple[str, Optional[str]]] = []
     if facts.secret:
         shared = _shared_secret(facts, way, fields, settings.secrets[facts.secret])
-        of_all = _revision(settings.secrets[facts.secret], shared)
-        wanted += shared + _numbered(settings.secrets[facts.secret], ("metadata",), of_all)
+        of_all.append((f"{REVISION}.{facts.secret}", _revision(settings.secrets[facts.secret], shared)))
+        wanted += shared + _numbered(settings.secrets[facts.secret], ("metadata",), REVISION, of_all[0][1])
     for user in facts.users:
-        revision = of_all
+        marks = list(of_all)
         if user.secret:
             own = _own_secret(user, way, fields, settings.secrets[user.secret])
             revision = _revision(settings.secrets[user.secret], own)
-            wanted += own + _numbered(settings.secrets[user.secret], ("metadata",), revision)
+            marks.append((f"{REVISION}.{user.secret}", revision))
+            wanted += own + _numbered(settings.secrets[user.secret], ("metadata",), REVISION, revision)
         for workload in user.workloads:
             if workload.kind == _BY_CLOCK and (workload.kind, workload.name) not in settings.workloads:
                 continue
             document = workload_of(settings, workload)
             wanted += _variables(facts, user, way, fields, document)
-            if workload.kind != _BY_CLOCK:
-                wanted += _numbered(document, (*_TEMPLATE, "metadata"), revision)
+            for name, revision in marks if workload.kind != _BY_CLOCK else ():
+                wanted += _numbered(document, (*_TEMPLATE, "metadata"), name, revision)
     return wanted
 
 
@@ -105,7 +106,7 @@ def chart_settings(facts: Service, settings: Settings, wanted: Sequence[Wanted],
         if isinstance(path[-2], Item) and look(chart, path[:-1]) is ABSENT:
             # A variable that the chart does not state goes as a whole.
             path = path[:-1]
-        value = ABSENT if REVISION in path else look(chart, path)
+        value = ABSENT if is_mark(path) else look(chart, path)
         values[entry.document["metadata"]["name"], path] = (entry.document, value, entry.leads)
     why = "back to the bundled store, as asked"
     # Which variables the chart states is what tells the two stores apart; all that a Secret holds counts as a credential here.
@@ -124,10 +125,15 @@ def _revision(secret: Mapping[str, Any], entries: Sequence[Wanted]) -> Optional[
     return str(number + 1)
 
 
-def _numbered(document: Mapping[str, Any], metadata: Path, revision: Optional[str]) -> List[Wanted]:
+def is_mark(path: Path) -> bool:
+    """Tell whether a path is that of a number of ours, not of a setting."""
+    return any(isinstance(step, str) and step.startswith(REVISION) for step in path)
+
+
+def _numbered(document: Mapping[str, Any], metadata: Path, name: str, revision: Optional[str]) -> List[Wanted]:
     if revision is None:
         return []
-    return [Wanted(document, (*metadata, "annotations", REVISION), revision, "pods read the settings only when they start", stage=SWITCH)]
+    return [Wanted(document, (*metadata, "annotations", name), revision, "pods read the settings only when they start", stage=SWITCH)]
 
 
 def configured(facts: Service, wanted: Sequence[Wanted]) -> Dict[str, bool]:
@@ -144,7 +150,7 @@ def configured(facts: Service, wanted: Sequence[Wanted]) -> Dict[str, bool]:
 
 
 def _leads(entry: Wanted) -> bool:
-    if REVISION in entry.path or not entry.leads:
+    if is_mark(entry.path) or not entry.leads:
         return False
     return entry.document["kind"] != "Secret" or not (entry.values_secret or entry.value is ABSENT)
 

@@ -273,7 +273,11 @@ def _refuse_third_store(facts: ObjectStorage, settings: Settings, at_target: Map
 def _elsewhere(facts: ObjectStorage, settings: Settings, user: Component) -> str:
     """Return which other store a component uses, or nothing when it uses the bundled one."""
     workload = user.workloads[0]
-    container = container_of(workload_of(settings, workload), workload.container)
+    document = settings.workloads.get((workload.kind, workload.name))
+    if document is None and workload.kind == "CronJob":
+        # It need not be there.
+        return ""
+    container = container_of(document if document is not None else workload_of(settings, workload), workload.container)
     if user.kind_variable:
         kind = variable_of(container, user.kind_variable)
         bundled_kind = next(way.kind for way in facts.ways if way.addressed)

@@ -100,17 +100,17 @@ _OBJECT_STORAGE_1_8 = ObjectStorage(
     inert={"gcs": _ONLY_S3, "azure": _ONLY_S3, "swift": _ONLY_S3},
     registry_login=("registry-secret", "username", "password"),
 )
+_RESTARTED = (
+    "The pods of drycc-database state the store, too, though only its backups use it: an upgrade with the overlay restarts them. Have the database outside"
+    " before that, unless its rows are on volumes or in several pods."
+)
 # The database keeps its backups there, too. Its own pods state the store and never use it; they are left alone, since their rows may live as long as they do.
 _OBJECT_STORAGE_HEAD = _OBJECT_STORAGE_1_8._replace(
     users=(Component("database", "database", (_BACKUPS,), secret="database-creds"), *_STORE_USERS),
     ways=(
         _STORE._replace(
             settings=_component_settings("bucket", "endpoint", "accesskey", "secretkey", "path-style"),
-            limits=(
-                *_STORE.limits,
-                "The pods of drycc-database state the store, too, though only its backups use it: an upgrade with the overlay restarts them. Have the database"
-                + " outside before that, unless its rows are on volumes or in several pods.",
-            ),
+            limits=(*_STORE.limits, _RESTARTED),
             # The registry has words of its own for the same.
             fixed={"path_style.database": "true", "path_style.quickwit": "true", "path_style.builder": "true", "path_style.registry": "on"},
         ),
