@@ -73,7 +73,7 @@ def wanted_settings(facts: Service, way: Way, fields: Mapping[str, str], setting
         shared = _shared_secret(facts, way, fields, settings.secrets[facts.secret])
         of_all.append((f"{REVISION}.{facts.secret}", _revision(settings.secrets[facts.secret], shared)))
         wanted += shared + _numbered(settings.secrets[facts.secret], ("metadata",), REVISION, of_all[0][1])
-    for user in facts.users:
+    for user in present(facts, settings):
         marks = list(of_all)
         if user.secret:
             own = _own_secret(user, way, fields, settings.secrets[user.secret])
@@ -136,14 +136,24 @@ def _numbered(document: Mapping[str, Any], metadata: Path, name: str, revision: 
     return [Wanted(document, (*metadata, "annotations", name), revision, "pods read the settings only when they start", stage=SWITCH)]
 
 
-def configured(facts: Service, wanted: Sequence[Wanted]) -> Dict[str, bool]:
-    """Tell for each component, by the name of its first workload, whether it looks at the right place; restarts and copies left aside.
+def present(facts: Service, settings: Settings) -> Tuple[Component, ...]:
+    """Return the components that the platform has."""
+    return tuple(user for user in facts.users if not user.optional or _is_there(user, settings))
+
+
+def _is_there(user: Component, settings: Settings) -> bool:
+    steady = [(workload.kind, workload.name) for workload in user.workloads if workload.kind != _BY_CLOCK]
+    return (not user.secret or user.secret in settings.secrets) and (not steady or any(name in settings.workloads for name in steady))
+
+
+def configured(facts: Service, settings: Settings, wanted: Sequence[Wanted]) -> Dict[str, bool]:
+    """Tell for each component that is there, by the name of its first workload, whether it looks at the right place; restarts and copies left aside.
 
     A wrong credential does not lead anywhere else: it is mended, and nothing has to be moved for it.
     """
     wrong = {entry.document["metadata"]["name"] for entry in wanted if entry.stage == SWITCH and _leads(entry) and not entry.holds}
     found = {}
-    for user in facts.users:
+    for user in present(facts, settings):
         names = {facts.secret, user.secret, *(workload.name for workload in user.workloads)}
         found[user.workloads[0].name] = not names & wrong
     return found
@@ -265,6 +275,19 @@ def _containers(document: Mapping[str, Any], user: Component, way: Way) -> Itera
 def holders(facts: Service) -> Sequence[str]:
     """Return the names of all Secrets with settings."""
     return sorted({facts.secret, *(user.secret for user in facts.users)} - {""})
+
+
+def secrets_of(facts: Service, find: Callable[[str], Optional[Mapping[str, Any]]]) -> Dict[str, Mapping[str, Any]]:
+    """Return the Secrets with settings by their names. Raises NotFound when one is missing of a component that every complete platform has."""
+    needed = {facts.secret, *(user.secret for user in facts.users if not user.optional)}
+    found = {}
+    for name in holders(facts):
+        secret = find(name)
+        if secret is not None:
+            found[name] = secret
+        elif name in needed:
+            raise NotFound(f"Secret {name} does not exist.", "Is the platform complete? Run workflow_info.", subject=name)
+    return found
 
 
 def copies_wanted(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
-from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import Settings, holders, wanted_settings, workload_of
+from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import Settings, present, secrets_of, wanted_settings, workload_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Recommendation, Site, Wanted
 from ansible_collections.paas.hardening.plugins.module_utils._controls.database_move import CLEAR, CLOSE, MOVE, PREPARE, DatabaseMove
 from ansible_collections.paas.hardening.plugins.module_utils._controls.database_place import Relocation, arrived, begun, fields_of, relocations, remembers
@@ -186,7 +186,7 @@ class DatabaseControl:
                     "A backup that is made every night and holds nothing new looks like one that could be restored.",
                 )
             )
-        for component in facts.users:
+        for component in present(facts, observed.settings):
             if not component.secret and not facts.secret:
                 findings.append(
                     RECOMMENDATION.beside(
@@ -214,7 +214,7 @@ def _settings(site: Site, facts: Database) -> Settings:
         for document in site.objects.list(KINDS[kind], namespace=site.namespace):
             if document["metadata"]["name"] in names:
                 workloads[kind, document["metadata"]["name"]] = document
-    secrets = {name: site.objects.get(KINDS["Secret"], name, site.namespace) for name in holders(facts)}
+    secrets = secrets_of(facts, lambda name: site.objects.find(KINDS["Secret"], name, site.namespace))
     if facts.bundled.secret not in secrets:
         bundled = site.objects.find(KINDS["Secret"], facts.bundled.secret, site.namespace)
         secrets.update({facts.bundled.secret: bundled} if bundled else {})
@@ -223,7 +223,7 @@ def _settings(site: Site, facts: Database) -> Settings:
 
 def _writers(facts: Database, settings: Settings) -> List[Mapping[str, Any]]:
     """Return what has to stand still. What runs by the clock need not: the bundled database lets nobody in while its rows move."""
-    return [workload_of(settings, entry) for user in facts.users if user.writes for entry in user.workloads if entry.kind != "CronJob"]
+    return [workload_of(settings, entry) for user in present(facts, settings) if user.writes for entry in user.workloads if entry.kind != "CronJob"]
 
 
 def _document(entry: Relocation) -> Mapping[str, Any]:

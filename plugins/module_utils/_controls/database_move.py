@@ -15,7 +15,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._cluster.streams im
 from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import REFRESH, SWITCH, Settings, text_in, workload_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Site
 from ansible_collections.paas.hardening.plugins.module_utils._controls.credentials import read_file
-from ansible_collections.paas.hardening.plugins.module_utils._controls.database_place import Relocation
+from ansible_collections.paas.hardening.plugins.module_utils._controls.database_place import Relocation, component_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.database_pools import pools_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.freezing import FREEZE, THAW
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import patiently, ready_pods
@@ -266,7 +266,8 @@ class DatabaseMove:
 
     def checks(self, settings: Settings, moved: bool) -> Iterator[Check]:
         """Ask every component's pod whether it can work, and the new server who is connected."""
-        for user, entry in zip(self._facts.users, self._moves):
+        for entry in self._moves:
+            user = component_of(self._facts, entry.role)
             if user.health is None:
                 continue
             yield self._health(workload_of(settings, user.workloads[0]), *user.health)

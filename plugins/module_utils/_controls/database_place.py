@@ -13,6 +13,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.component
     Settings,
     configured,
     containers_of,
+    present,
     settings_of,
     text_in,
 )
@@ -63,7 +64,8 @@ def relocations(site: Site, params: Mapping[str, Any], facts: Database, settings
     unknown = sorted(set(names) - set(roles))
     if unknown:
         raise Invalid(f"names has {', '.join(unknown)}.", f"The platform has databases for {', '.join(roles)}.", subject="names")
-    chosen = {component: names.get(component, component) for component in roles}
+    # A component that the platform does without needs no database.
+    chosen = {user.role: names.get(user.role, user.role) for user in present(facts, settings)}
     if len(set(chosen.values())) < len(chosen):
         raise Invalid("names gives one database to two components.", "Each needs one of its own.", subject="names")
     return tuple(Relocation(component, component, server(name)) for component, name in chosen.items())
@@ -87,7 +89,7 @@ def _login(facts: Database, settings: Settings, secret: Optional[Mapping[str, An
     if secret is not None:
         user, password = (text_in(secret, key) or "" for key in facts.bundled.user)
         return user, password
-    for component in facts.users:
+    for component in present(facts, settings):
         for text in _urls(facts, component, settings):
             if not _is_inside(facts, text):
                 found = Server.from_url(text)
@@ -115,10 +117,11 @@ def arrived(facts: Database, settings: Settings, wanted: Sequence[Wanted], moved
     Raises Refused when a component uses neither that nor the bundled one: what it has written there would be left behind.
     """
     if not facts.of_its_own:
-        there = configured(facts, wanted)
+        there = configured(facts, settings, wanted)
         return {facts.users[0].role: all(there.values())}
     found = {}
-    for component, entry in zip(facts.users, moved):
+    for entry in moved:
+        component = component_of(facts, entry.role)
         urls = _urls(facts, component, settings)
         places = {text: _place(text) for text in urls}
         elsewhere = [place for text, place in places.items() if not _is_inside(facts, text) and place != entry.place]
@@ -134,8 +137,12 @@ def arrived(facts: Database, settings: Settings, wanted: Sequence[Wanted], moved
 
 def begun(facts: Database, settings: Settings, entry: Relocation) -> bool:
     """Tell whether a part of a component uses the wanted database already, although not all of it does."""
-    component = next(user for user in facts.users if user.role == entry.role)
-    return facts.of_its_own and any(_place(text) == entry.place for text in _urls(facts, component, settings))
+    return facts.of_its_own and any(_place(text) == entry.place for text in _urls(facts, component_of(facts, entry.role), settings))
+
+
+def component_of(facts: Database, role: str) -> Component:
+    """Return the component of a role."""
+    return next(user for user in facts.users if user.role == role)
 
 
 def remembers(facts: Database, job: Mapping[str, Any]) -> bool:

@@ -14,7 +14,15 @@ from typing import Any, Callable, ContextManager, Dict, Iterator, List, Mapping,
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.forward import forwarded
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.streams import execute, http_through
-from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import REFRESH, SWITCH, Settings, in_base64, text_in, workload_of
+from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import (
+    REFRESH,
+    SWITCH,
+    Settings,
+    in_base64,
+    present,
+    text_in,
+    workload_of,
+)
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Site, Wanted
 from ansible_collections.paas.hardening.plugins.module_utils._controls.freezing import FREEZE
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import patiently, ready_pods
@@ -312,7 +320,7 @@ class Move:
 
     def _pulled(self, settings: Settings) -> Iterator[Check]:
         """Read one image's manifest and first layer through the platform's registry, as whom it asks for a password."""
-        user = next((user for user in self._facts.users if user.role == "registry"), None)
+        user = next((user for user in present(self._facts, settings) if user.role == "registry"), None)
         if user is None:
             return
         document = workload_of(settings, user.workloads[0])

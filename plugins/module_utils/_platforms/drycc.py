@@ -81,7 +81,7 @@ _QUICKWIT = (
 )
 _REGISTRY = (*_workloads("Deployment", "registry"), Workload("CronJob", "drycc-registry-cronjob-daily", "drycc-registry-garbage-collect"))
 _STORE_USERS = (
-    Component("registry", "registry", _REGISTRY, secret="registry-secret"),
+    Component("registry", "registry", _REGISTRY, secret="registry-secret", optional=True),
     # It writes whatever is logged.
     Component("quickwit", "quickwit", _QUICKWIT, secret="quickwit-creds", writes=True),
     Component("builder", "builder", _workloads("Deployment", "builder"), secret="builder-secret", writes=True),
@@ -106,7 +106,7 @@ _RESTARTED = (
 )
 # The database keeps its backups there, too. Its own pods state the store and never use it; they are left alone, since their rows may live as long as they do.
 _OBJECT_STORAGE_HEAD = _OBJECT_STORAGE_1_8._replace(
-    users=(Component("database", "database", (_BACKUPS,), secret="database-creds"), *_STORE_USERS),
+    users=(Component("database", "database", (_BACKUPS,), secret="database-creds", optional=True), *_STORE_USERS),
     ways=(
         _STORE._replace(
             settings=_component_settings("bucket", "endpoint", "accesskey", "secretkey", "path-style"),
@@ -133,8 +133,8 @@ _UPGRADE = _workloads("Job", "controller-job-upgrade")
 def _databases(controller: Tuple[Workload, ...], passport: Tuple[Workload, ...], grafana: str, pools: Tuple[Pool, ...]) -> Database:
     users = (
         Component("controller", "", (*controller, *_CRON), secret="controller-creds", writes=True, once=_UPGRADE, health=_READINESS),
-        Component("passport", "", passport, secret="passport-creds", writes=True, health=_READINESS),
-        Component("grafana", "", _workloads(grafana, "grafana"), writes=True, settings=(_GRAFANA_URL,), health=(3000, "/api/health")),
+        Component("passport", "", passport, secret="passport-creds", writes=True, optional=True, health=_READINESS),
+        Component("grafana", "", _workloads(grafana, "grafana"), writes=True, optional=True, settings=(_GRAFANA_URL,), health=(3000, "/api/health")),
         Component("quickwit", "", _QUICKWIT, secret="quickwit-creds", writes=True, settings=(_URL,)),
     )
     return Database(

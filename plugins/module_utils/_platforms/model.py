@@ -172,6 +172,8 @@ class Component(NamedTuple):
     kind_variable: str = ""
     # Whether it writes by itself or for people: then it stands still while the last bytes move.
     writes: bool = False
+    # Whether a complete platform may lack it: it was turned off, or is outside itself.
+    optional: bool = False
     # Its settings, where they are not those of the way.
     settings: Tuple[Setting, ...] = ()
     # Jobs of the release that ran once, whose settings cannot be changed.

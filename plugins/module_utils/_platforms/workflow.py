@@ -74,8 +74,8 @@ _ADDRESSED = Way(
 
 _OBJECT_STORAGE = ObjectStorage(
     users=(
-        Component("database", "dbwal", (_DATABASE,), kind_variable="DATABASE_STORAGE"),
-        Component("registry", "registry", (_REGISTRY,), kind_variable="REGISTRY_STORAGE"),
+        Component("database", "dbwal", (_DATABASE,), kind_variable="DATABASE_STORAGE", optional=True),
+        Component("registry", "registry", (_REGISTRY,), kind_variable="REGISTRY_STORAGE", optional=True),
         Component("builder", "git", (_BUILDER,), kind_variable="BUILDER_STORAGE", writes=True),
         Component("", "", (_CONTROLLER,), kind_variable="APP_STORAGE", writes=True),
     ),
