@@ -118,12 +118,12 @@ class DatabaseControl:
             for entry in observed.pending:
                 why = "the role and the database have to be there"
                 empty = f"empty, owned by {entry.target.user}"
-                wanted.append(Wanted(_document(entry), ("state",), empty, why, stage=PREPARE, step=True, standing=observed.outside[entry.role]))
+                wanted.append(Wanted(_document(entry), ("state",), empty, why, stage=PREPARE, step=True, standing=observed.outside.get(entry.role, "missing")))
             for document in writers:
                 wanted += freeze(document, "nothing may be written while the rows move")
             why = "takes the place of the database in the cluster"
             for entry in observed.pending:
-                held = observed.inside[entry.role]
+                held = observed.inside.get(entry.role)
                 if held is not None:
                     proved = f"{held.tables} tables, {held.bytes} bytes, proved row by row"
                     wanted.append(Wanted(_document(entry), ("content",), proved, why, stage=MOVE, step=True, standing="nothing"))

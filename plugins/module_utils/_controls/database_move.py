@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import replace
-from typing import Any, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Any, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.forward import forwarded
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.streams import http_through
@@ -67,7 +67,8 @@ class DatabaseMove:
 
     def take_up(self, waiting: Sequence[str], begun: Sequence[str]) -> None:
         """Take the databases of these components to be moved, of which some are used at the target by a part of their component already."""
-        self._waiting, self._begun = frozenset(waiting), frozenset(begun)
+        # What was to be moved at the first look is what a failure takes back, however far it came.
+        self._waiting, self._begun = self._waiting | frozenset(waiting), frozenset(begun)
 
     @property
     def _pending(self) -> Tuple[Relocation, ...]:
@@ -77,13 +78,18 @@ class DatabaseMove:
         """Return what each bundled database holds, as it was at the first look of this run; None for one that the platform never made."""
         self._bundled = bundled
         if self._inside is None:
-            found: Dict[str, Optional[Seen]] = {}
-            with self._source(self._moves[0].source if not self._facts.of_its_own else _ALWAYS) as server:
-                known = {row["datname"] for row in self._programs().query(server, "SELECT datname FROM pg_database")}
-                for entry in self._pending:
-                    found[entry.role] = look(self._programs(), replace(server, database=entry.source)) if entry.source in known else None
-            self._inside = found
+            with self._inner() as (server, known):
+                self._inside = {
+                    entry.role: look(self._programs(), replace(server, database=entry.source)) if entry in known else None for entry in self._pending
+                }
         return self._inside
+
+    @contextlib.contextmanager
+    def _inner(self) -> Iterator[Tuple[Server, Sequence[Relocation]]]:
+        """Yield the bundled server, and those of the databases that it has."""
+        with self._source(_ALWAYS if self._facts.of_its_own else self._moves[0].source) as server:
+            known = {row["datname"] for row in self._programs().query(server, "SELECT datname FROM pg_database")}
+            yield server, [entry for entry in self._moves if entry.source in known]
 
     def look_outside(self) -> Mapping[str, str]:
         """Return in words what there is of each target, as it was at the first look. Writes nothing. Raises Refused when it cannot become ours."""
@@ -151,13 +157,10 @@ class DatabaseMove:
         if bundled is None:
             return None
         try:
-            return all(self._is_closed(entry) for entry in self._moves)
+            with self._inner() as (server, known):
+                return all(closed(self._programs(), server, entry.source) for entry in known)
         except (NotFound, Unauthorized):
             return None
-
-    def _is_closed(self, entry: Relocation) -> bool:
-        with self._source(entry.source) as source:
-            return closed(self._programs(), source, source.database)
 
     def carry_out(self, piece: Plan) -> None:
         """Do one piece."""
@@ -170,9 +173,9 @@ class DatabaseMove:
         elif stage == MOVE:
             self._move(self._named(name))
         elif stage == CLOSE:
-            for entry in self._moves:
-                with self._source(entry.source) as source:
-                    close_to_writers(self._programs(), source, source.database)
+            with self._inner() as (server, known):
+                for entry in known:
+                    close_to_writers(self._programs(), server, entry.source)
         else:
             self.stages.write(stage, piece)
             if stage == THAW and not self._in_use:
@@ -226,10 +229,10 @@ class DatabaseMove:
         return self.stages.take_back()
 
     def _open(self) -> None:
-        for entry in self._pending:
-            if (self._inside or {}).get(entry.role) is not None:
-                with self._source(entry.source) as source:
-                    reopen(self._programs(), source, source.database)
+        with self._inner() as (server, known):
+            for entry in known:
+                if entry.role in self._waiting:
+                    reopen(self._programs(), server, entry.source)
 
     def _is_restored(self, entry: Relocation, folder: str) -> bool:
         """Tell whether an earlier run of ours restored into the target, and never came to say that it is in use."""

@@ -116,7 +116,7 @@ def room(client: Client, server: Server, ours: Sequence[str]) -> Room:
         row = session.query(
             f"""SELECT current_setting('max_connections')::int AS max_connections,
     current_setting('superuser_reserved_connections')::int{reserved} AS reserved,
-    (SELECT count(*) FROM pg_stat_activity WHERE datname IS NOT NULL AND pid <> pg_backend_pid()
+    (SELECT count(*) FROM pg_stat_activity WHERE datname IS NOT NULL AND usesysid IS NOT NULL AND pid <> pg_backend_pid()
      AND datname NOT IN (SELECT json_array_elements_text(:'ours'))) AS others""",
             {"ours": json.dumps(list(ours))},
         )[0]
