@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import replace
-from typing import Any, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple
+from functools import partial
+from typing import Any, Callable, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.forward import forwarded
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.streams import http_through
@@ -26,14 +27,14 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.plan import P
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases import target as marks
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import Client, find
-from ansible_collections.paas.hardening.plugins.module_utils._host.databases.freeze import close_to_writers, closed, reopen, writers
+from ansible_collections.paas.hardening.plugins.module_utils._host.databases.freeze import close_to_writers, closed, reopen
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.inspect import Database as Seen
-from ansible_collections.paas.hardening.plugins.module_utils._host.databases.inspect import connections_needed, look, room
+from ansible_collections.paas.hardening.plugins.module_utils._host.databases.inspect import connections_needed, look, room, visits
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.move import Dump, dump, load, restore
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.prepare import Wish, missing, prepare
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.proof import compare, fingerprint
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.server import Server
-from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Component, Database
+from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Database
 
 PREPARE, MOVE, CLEAR, CLOSE = "prepare", "move", "clear the way", "close the old database"
 _STANDING_STILL = (FREEZE, MOVE, SWITCH, REFRESH)
@@ -273,30 +274,40 @@ class DatabaseMove:
             user = component_of(self._facts, entry.role)
             if user.health is None:
                 continue
-            yield self._health(workload_of(settings, user.workloads[0]), *user.health)
+            port, path = user.health
+            workload = workload_of(settings, user.workloads[0])
+            ask = partial(self._answer, workload, port, path)
+            yield self._health(f"GET :{port}{path} on {workload['metadata']['name']}", ask)
             if moved:
-                yield self._sessions(user, entry)
+                yield self._sessions(entry, ask)
 
-    def _health(self, workload: Mapping[str, Any], port: int, path: str) -> Check:
-        name = workload["metadata"]["name"]
-        what = f"GET :{port}{path} on {name}"
-        deadline = Deadline(self._site.connection.retry_seconds)
+    def _answer(self, workload: Mapping[str, Any], port: int, path: str) -> int:
+        """Return the status with which a pod of the workload answers, 0 while none is ready."""
+        pods = ready_pods(self._site.objects, workload)
+        if not pods:
+            return 0
+        return http_through(self._site.connection, self._site.namespace, str(pods[0]["metadata"]["name"]), port, "GET", path).status
+
+    def _health(self, what: str, ask: Callable[[], int]) -> Check:
         try:
-            pods = patiently(lambda: ready_pods(self._site.objects, workload), bool, deadline)
-            if not pods:
-                return Check(what, "200", "no pod is ready", FAIL)
-            pod = str(pods[0]["metadata"]["name"])
-            answer = patiently(
-                lambda: http_through(self._site.connection, self._site.namespace, pod, port, "GET", path), lambda given: given.status == 200, deadline
-            )
+            status = patiently(ask, lambda found: found == 200, Deadline(self._site.connection.retry_seconds))
         except Failure as failure:
             return Check(what, "200", failure.message, UNKNOWN)
-        return Check(what, "200", str(answer.status), PASS if answer.status == 200 else FAIL)
+        return Check(what, "200", str(status or "no pod is ready"), PASS if status == 200 else FAIL)
 
-    def _sessions(self, user: Component, entry: Relocation) -> Check:
-        what = f"sessions of {user.role} on {entry.target.address}"
+    def _sessions(self, entry: Relocation, ask: Callable[[], int]) -> Check:
+        """Look for sessions of a component. Not every one keeps them: then each of its answers makes one, which the server counts."""
+        what = f"sessions of {entry.role} on {entry.target.address}"
         try:
-            found = patiently(lambda: writers(self._programs(), entry.target), bool, Deadline(self._site.connection.retry_seconds))
+            with self._programs().session(entry.target) as session:
+                before = visits(session).ever
+
+                def came() -> bool:
+                    ask()
+                    found = visits(session)
+                    return bool(found.now) or found.ever > before
+
+                found = patiently(came, bool, Deadline(self._site.connection.retry_seconds))
         except Failure as failure:
             return Check(what, "at least one", failure.message, UNKNOWN)
         # Not how many: that changes by itself.

@@ -9,9 +9,9 @@ import json
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import Client
+from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import Client, Session
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.content import MINE, SCHEMAS, fix_settings, tables
-from ansible_collections.paas.hardening.plugins.module_utils._host.databases.server import Server
+from ansible_collections.paas.hardening.plugins.module_utils._host.databases.server import APPLICATION, Server
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.structure import definitions
 
 
@@ -121,6 +121,25 @@ def room(client: Client, server: Server, ours: Sequence[str]) -> Room:
             {"ours": json.dumps(list(ours))},
         )[0]
     return Room(row["max_connections"], row["reserved"], row["others"])
+
+
+@dataclass(frozen=True)
+class Visits:
+    """Who uses a database: sessions of others now, and all that there ever were; 0 where the server does not count them (before version 14)."""
+
+    now: int
+    ever: int
+
+
+def visits(session: Session) -> Visits:
+    """Return the visits of the session's own database. Our own sessions are not among those of now."""
+    ever = "sessions" if session.version >= 140000 else "0"
+    row = session.query(
+        f"""SELECT {ever} AS ever, (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.datid AND usesysid IS NOT NULL AND pid <> pg_backend_pid()
+    AND application_name IS DISTINCT FROM :'application') AS now FROM pg_stat_database d WHERE datname = current_database()""",
+        {"application": APPLICATION},
+    )[0]
+    return Visits(row["now"], row["ever"])
 
 
 @dataclass(frozen=True)
