@@ -85,11 +85,11 @@ class DatabaseControl:
     def observe(self, site: Site, params: Mapping[str, Any]) -> Observed:
         facts = site.platform.database
         settings = _settings(site, facts)
-        secret = settings.secrets.get(facts.bundled.secret)
+        secret = settings.secrets.get(facts.bundled_secret)
         moves = relocations(site, params, facts, settings, secret)
         wanted = tuple(wanted_settings(facts, facts.way, fields_of(params, facts, moves), settings))
         there = arrived(facts, settings, wanted, moves)
-        bundled = settings.workloads.get((facts.bundled.workload.kind, facts.bundled.workload.name))
+        bundled = settings.workloads.get((facts.bundled.kind, facts.bundled.name))
         move = self._move = self._move or DatabaseMove(site, params, facts, moves, secret)
         if all(there.values()):
             if not all(entry.holds for entry in wanted):
@@ -98,9 +98,9 @@ class DatabaseControl:
             return Observed(moves, settings, there, wanted, {}, {}, closed)
         if bundled is None:
             raise Refused(
-                f"The bundled database {facts.bundled.workload.name} is not there, but the platform still uses it.",
+                f"The bundled database {facts.bundled.name} is not there, but the platform still uses it.",
                 "Bring it back first (helm rollback).",
-                subject=facts.bundled.workload.name,
+                subject=facts.bundled.name,
             )
         if not any(there.values()):
             move.stages.adopt([document for document in settings.workloads.values() if frozen_replicas(document) is not None])
@@ -171,7 +171,7 @@ class DatabaseControl:
         facts, findings = platform.database, []
         if not observed.at_target:
             return []
-        job = facts.bundled.backups
+        job = facts.backups
         if job is not None and (job.kind, job.name) in observed.settings.workloads:
             findings.append(
                 RECOMMENDATION.beside(
@@ -207,7 +207,7 @@ class DatabaseControl:
 def _settings(site: Site, facts: Database) -> Settings:
     """Read every workload that knows the database, and each Secret by its name. The bundled one and its Secret may be gone."""
     known = [entry for user in facts.users for entry in (*user.workloads, *user.once)]
-    known += [facts.bundled.workload, *([facts.bundled.backups] if facts.bundled.backups else [])]
+    known += [facts.bundled, *([facts.backups] if facts.backups else [])]
     workloads: Dict[Tuple[str, str], Mapping[str, Any]] = {}
     for kind in sorted({entry.kind for entry in known}):
         names = {entry.name for entry in known if entry.kind == kind}
@@ -215,9 +215,9 @@ def _settings(site: Site, facts: Database) -> Settings:
             if document["metadata"]["name"] in names:
                 workloads[kind, document["metadata"]["name"]] = document
     secrets = secrets_of(facts, lambda name: site.objects.find(KINDS["Secret"], name, site.namespace))
-    if facts.bundled.secret not in secrets:
-        bundled = site.objects.find(KINDS["Secret"], facts.bundled.secret, site.namespace)
-        secrets.update({facts.bundled.secret: bundled} if bundled else {})
+    if facts.bundled_secret not in secrets:
+        bundled = site.objects.find(KINDS["Secret"], facts.bundled_secret, site.namespace)
+        secrets.update({facts.bundled_secret: bundled} if bundled else {})
     return Settings(workloads, secrets)
 
 
@@ -246,7 +246,7 @@ def _cleared(facts: Database, observed: Observed) -> List[Wanted]:
 def _closed(facts: Database, params: Mapping[str, Any], observed: Observed) -> List[Wanted]:
     if params["old_database"] != "read_only" or observed.closed is not False:
         return []
-    old = {"apiVersion": "", "kind": "Database", "metadata": {"name": facts.bundled.workload.name}}
+    old = {"apiVersion": "", "kind": "Database", "metadata": {"name": facts.bundled.name}}
     why = "nobody may go on with rows that are no longer the truth"
     return [Wanted(old, ("writers",), "none: read-only", why, stage=CLOSE, step=True, standing="open")]
 

@@ -51,7 +51,7 @@ class DatabaseMove:
         self._params = params
         self._facts = facts
         self._moves = tuple(moves)
-        self._superuser = tuple(text_in(secret or {}, key) or "" for key in facts.bundled.superuser)
+        self._superuser = tuple(text_in(secret or {}, key) or "" for key in facts.superuser_keys)
         self._waiting: FrozenSet[str] = frozenset()
         self._begun: FrozenSet[str] = frozenset()
         self._bundled: Optional[Mapping[str, Any]] = None
@@ -138,7 +138,7 @@ class DatabaseMove:
     @contextlib.contextmanager
     def _source(self, database: str) -> Iterator[Server]:
         """Yield a bundled database as it can be reached from here: through a port of the pod that takes writes."""
-        name, leader = self._facts.bundled.workload.name, self._facts.bundled.leader
+        name, leader = self._facts.bundled.name, self._facts.leader
 
         def pod() -> str:
             pods = ready_pods(self._site.objects, self._bundled) if self._bundled else []

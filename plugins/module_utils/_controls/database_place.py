@@ -87,14 +87,14 @@ def for_pods(sslmode: str) -> str:
 def _login(facts: Database, settings: Settings, secret: Optional[Mapping[str, Any]]) -> Tuple[str, str]:
     """Return role and password as the platform has them now: those of the bundled database, or, where that is gone, of the one in use."""
     if secret is not None:
-        user, password = (text_in(secret, key) or "" for key in facts.bundled.user)
+        user, password = (text_in(secret, key) or "" for key in facts.user_keys)
         return user, password
     for component in present(facts, settings):
         for text in _urls(facts, component, settings):
             if not _is_inside(facts, text):
                 found = Server.from_url(text)
                 return found.user, found.password
-    raise NotFound(f"Secret {facts.bundled.secret} does not exist.", "Is the platform complete? Run workflow_info.", subject=facts.bundled.secret)
+    raise NotFound(f"Secret {facts.bundled_secret} does not exist.", "Is the platform complete? Run workflow_info.", subject=facts.bundled_secret)
 
 
 def fields_of(params: Mapping[str, Any], facts: Database, moved: Sequence[Relocation]) -> Dict[str, str]:
@@ -147,7 +147,7 @@ def component_of(facts: Database, role: str) -> Component:
 
 def remembers(facts: Database, job: Mapping[str, Any]) -> bool:
     """Tell whether a Job still names the bundled database."""
-    return any(facts.bundled.workload.name in str(entry.get("value", "")) for _path, container in containers_of(job) for entry in container.get("env") or ())
+    return any(facts.bundled.name in str(entry.get("value", "")) for _path, container in containers_of(job) for entry in container.get("env") or ())
 
 
 def _urls(facts: Database, component: Component, settings: Settings) -> Set[str]:
@@ -165,7 +165,7 @@ def _urls(facts: Database, component: Component, settings: Settings) -> Set[str]
 
 def _is_inside(facts: Database, url: str) -> bool:
     try:
-        return (urlsplit(url).hostname or "").partition(".")[0] == facts.bundled.workload.name
+        return (urlsplit(url).hostname or "").partition(".")[0] == facts.bundled.name
     except ValueError:
         return False
 

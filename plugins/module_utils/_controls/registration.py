@@ -205,7 +205,7 @@ def _database_is_outside(platform: Platform, workload: Mapping[str, Any]) -> boo
         return False
     variable = next(setting.variable for setting in settings_of(mine, facts.way) if setting.field.partition(".")[0] in ("host", "url"))
     address = variable_of(container_of(workload, platform.registration.workload.container), variable)
-    return address is not None and facts.bundled.workload.name not in address
+    return address is not None and facts.bundled.name not in address
 
 
 def _knock(site: Site, door: Door, pod: Mapping[str, Any], expected: str, deadline: Deadline) -> Check:

@@ -11,7 +11,6 @@ from typing import Tuple
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import (
     Accounts,
     Answer,
-    BundledDatabase,
     BundledStore,
     Component,
     Database,
@@ -140,14 +139,12 @@ def _databases(controller: Tuple[Workload, ...], passport: Tuple[Workload, ...],
     return Database(
         users=users,
         way=Way("postgres", "", (_URL, _REPLICA_URL), addressed=True),
-        bundled=BundledDatabase(
-            _DATABASE,
-            "database-creds",
-            ("user", "password"),
-            ("superuser", "superuser-password"),
-            # As Patroni says it, before its version 4 and since.
-            ("role", ("master", "primary")),
-        ),
+        bundled=_DATABASE,
+        bundled_secret="database-creds",
+        user_keys=("user", "password"),
+        superuser_keys=("superuser", "superuser-password"),
+        # As Patroni says it, before its version 4 and since.
+        leader=("role", ("master", "primary")),
         # Grafana has no limit of its own and keeps two; Quickwit's metastore has ten by default.
         pools=(*pools, Pool(users[2].workloads[0], 5), Pool(_QUICKWIT[0], 10)),
         of_its_own=True,
@@ -179,8 +176,7 @@ _DATABASES_HEAD = _databases(
     _PASSPORTS_HEAD,
     "StatefulSet",
     (*_served(*_CONTROLLERS_HEAD[:3], _PASSPORT_HEAD), Pool(_CONTROLLERS_HEAD[3], for_each_core=3), Pool(_PASSPORTS_HEAD[1], for_each_core=1)),
-)
-_DATABASES_HEAD = _DATABASES_HEAD._replace(bundled=_DATABASES_HEAD.bundled._replace(backups=_BACKUPS))
+)._replace(backups=_BACKUPS)
 
 DRYCC_1_8 = Platform(
     name="drycc-1.8",

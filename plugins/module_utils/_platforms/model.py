@@ -223,19 +223,6 @@ class Pool(NamedTuple):
     variable: str = ""
 
 
-class BundledDatabase(NamedTuple):
-    """The PostgreSQL inside the cluster: its Secret, and the keys of the platform's role and of a superuser in it."""
-
-    workload: Workload
-    secret: str
-    user: Tuple[str, str]
-    superuser: Tuple[str, str]
-    # The label of the pod that takes writes, with its values, where several run.
-    leader: Optional[Tuple[str, Tuple[str, ...]]] = None
-    # What goes on with making backups of it when nothing is in it any more.
-    backups: Optional[Workload] = None
-
-
 class Database(NamedTuple):
     """How the platform finds its PostgreSQL databases, and those inside the cluster that it starts with.
 
@@ -244,8 +231,16 @@ class Database(NamedTuple):
 
     users: Tuple[Component, ...]
     way: Way
-    bundled: BundledDatabase
+    # The one inside: its Secret, and the keys of the platform's role and of a superuser in it, each with that of its password.
+    bundled: Workload
+    bundled_secret: str
+    user_keys: Tuple[str, str]
+    superuser_keys: Tuple[str, str]
     pools: Tuple[Pool, ...]
+    # The label, with its values, of the pod inside that takes writes, where several run.
+    leader: Optional[Tuple[str, Tuple[str, ...]]] = None
+    # What goes on with making backups of the one inside when nothing is in it any more.
+    backups: Optional[Workload] = None
     # One Secret with the settings for all components, and the key of the name in it.
     secret: str = ""
     name_key: str = ""

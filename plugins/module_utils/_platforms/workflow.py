@@ -11,7 +11,6 @@ from typing import Mapping, Tuple
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import (
     Accounts,
     Answer,
-    BundledDatabase,
     BundledStore,
     Component,
     Database,
@@ -140,8 +139,11 @@ _DATABASES = Database(
         ),
         addressed=True,
     ),
-    # The platform's role is a superuser there.
-    bundled=BundledDatabase(_DATABASE, "database-creds", ("user", "password"), ("user", "password")),
+    bundled=_DATABASE,
+    bundled_secret="database-creds",
+    user_keys=("user", "password"),
+    # The platform's role is one.
+    superuser_keys=("user", "password"),
     # A worker keeps its connection for ten minutes, so in the end each has one (teamhephy/controller#74).
     pools=(Pool(_CONTROLLER, 1, 4, "GUNICORN_WORKERS"),),
     secret="database-creds",
