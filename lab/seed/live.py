@@ -61,7 +61,7 @@ def _deis_database(place: Installation) -> dict[str, Any]:
 
 
 def _drycc_database(place: Installation, name: str) -> dict[str, Any]:
-    url = secret(place, f"{name}-creds").get("database-url")
+    url = _grafana_url(place) if name == "grafana" else secret(place, f"{name}-creds").get("database-url")
     if url:
         parts = urllib.parse.urlsplit(url)
         user, password = (urllib.parse.unquote(text or "") for text in (parts.username, parts.password))
@@ -69,3 +69,11 @@ def _drycc_database(place: Installation, name: str) -> dict[str, Any]:
     creds = secret(place, "database-creds")
     address = pod_address(place, app="drycc-database", role="master")
     return {"host": address, "port": "5432", "user": creds["user"], "password": creds["password"], "database": name}
+
+
+def _grafana_url(place: Installation) -> str | None:
+    """The URL of Grafana's database outside, which stands in its pod template; None while it uses the one in the cluster."""
+    kind = "statefulset" if place.name == "drycc-head" else "deployment"
+    containers = get(place, kind, "drycc-grafana")["spec"]["template"]["spec"]["containers"]
+    url = next(str(entry["value"]) for entry in containers[0]["env"] if entry["name"] == "GF_DATABASE_URL")
+    return None if "@drycc-database" in url else url

@@ -10,15 +10,19 @@ module: workflow_database
 short_description: Move a Workflow platform's database out of the cluster
 version_added: 0.1.0
 description:
-  - Takes a running Deis or Hephy Workflow off the PostgreSQL inside its cluster, whose rows live in a pod, and keeps it off. Drycc has a
-    database for each component; it is refused for now.
-  - The move is one plan, which check mode shows whole. The target is looked at and prepared, the controller stands still, the database is dumped
-    and restored, and both sides are B(compared row by row), with sequences, extensions, owners, large objects and definitions. Only then the
-    settings are switched, and the platform goes on.
+  - Takes a running Workflow platform off the PostgreSQL inside its cluster, whose rows live in pods, and keeps it off. On Drycc each component
+    has a database of its own; all of them move, or none.
+  - The move is one plan, which check mode shows whole. The target is looked at and prepared, what uses the database stands still, each database
+    is dumped and restored, and both sides are B(compared row by row), with sequences, extensions, owners, large objects and definitions. Only
+    then the settings are switched, and the platform goes on.
+  - A server that has fewer connections left than the platform may open is refused before anything is touched.
   - When anything fails while the platform stands still, everything since is taken back, and it goes on with the old database. A run that was
     killed is gone on with by the next one.
-  - The Secret C(database-creds) gets the keys of a database outside, which no C(helm upgrade) ever adds to it; without them an upgrade to
-    C(off-cluster) would stop the controller and delete the old database in the same moment.
+  - On Deis and Hephy the Secret C(database-creds) gets the keys of a database outside, which no C(helm upgrade) ever adds to it; without them an
+    upgrade to C(off-cluster) would stop the controller and delete the old database in the same moment.
+  - On the newest Drycc the Job C(drycc-controller-job-upgrade), which is over, is deleted at the end. It names the old database and cannot be
+    changed, so the first upgrade that states the new one would stop at it; that upgrade makes it anew.
+  - Drycc's chart writes the URL of Grafana, with its password, into the pod template; it has no Secret for it, and neither has this module.
   - The old database is kept, and closed to writers.
 extends_documentation_fragment:
   - paas.hardening.attributes
@@ -38,12 +42,22 @@ options:
     type: int
     default: 5432
   name:
-    description: The database there. Without it it is called as in the cluster.
+    description: The database there. Without it it is called as in the cluster. On Drycc give O(names).
+    type: str
+  names:
+    description:
+      - The databases there by component, V(controller), V(passport), V(grafana) and V(quickwit), where they are not called like the component.
+      - For Drycc only.
+    type: dict
+  replica_server:
+    description:
+      - Host name or address of a server that Drycc's components may read from, with the port of O(server). Without it they read where they write.
+      - It has to follow O(server) by itself; it is not looked at.
     type: str
   role:
     description:
       - The role that the platform logs in as. Without it it is called as in the cluster, and has the same password.
-      - With another one the old database can no longer be started anew, since its pod takes the role out of the same Secret.
+      - On Deis and Hephy, with another one the old database can no longer be started anew, since its pod takes the role out of the same Secret.
     type: str
   role_password:
     description: Password of that role.
@@ -55,6 +69,8 @@ options:
     description:
       - How TLS is used, as libpq means it. The platform's own driver gets it too, but as V(require) where this one verifies, since its pods have
         no certificate to verify with.
+      - On Drycc V(allow) is refused, since Grafana's driver does not know it, and V(prefer) is no TLS for Grafana. A server that insists on TLS
+        needs V(require) there.
     type: str
     choices: [disable, allow, prefer, require, verify-ca, verify-full]
     default: prefer
@@ -76,13 +92,19 @@ options:
     description: The database that it enters.
     type: str
     default: postgres
+  connections:
+    description:
+      - How many connections the platform opens at most. Without it that is reckoned from the pods, the workers (C(GUNICORN_WORKERS)) and the cores
+        of the nodes, old and new pods of a rollout side by side. Give it where a pooler stands before the server.
+      - The server has to have as many beside those that it reserves and those that others use at the time of the move.
+    type: int
   old_database:
     description: V(read_only) closes the bundled database to writers after the move, V(keep) leaves it as it is.
     type: str
     choices: [read_only, keep]
     default: read_only
   freeze_timeout:
-    description: Seconds for which the controller may stand still. A move that takes longer goes back to the old database.
+    description: Seconds for which the platform may stand still. A move that takes longer goes back to the old database.
     type: int
     default: 3600
   client_folder:
@@ -120,6 +142,15 @@ EXAMPLES = r"""
     name: workflow
     role: workflow
     role_password: "{{ vault_database_password }}"
+
+- name: Move the four databases of Drycc, behind TLS, with a second server to read from
+  paas.hardening.workflow_database:
+    platform: drycc-head
+    server: db.internal.example.com
+    replica_server: db-reader.internal.example.com
+    sslmode: require
+    admin_role: postgres
+    admin_password_file: /etc/paas/postgres-password
 """
 
 RETURN = r"""

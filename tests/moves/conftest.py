@@ -1,4 +1,4 @@
-"""A Hephy with real data in its stores, an S3 server, a PostgreSQL and an image registry outside of the cluster, and plays that move one to the other."""
+"""A platform with real data in its stores, an S3 server, a PostgreSQL and an image registry outside of the cluster, and plays that move one to the other."""
 
 from __future__ import annotations
 
@@ -57,13 +57,18 @@ class Mover:
         return [request for request in self.requests if request.writes]
 
 
+def alone(cluster: Cluster, name: str, report: Callable[[str], None]) -> Installed:
+    """The only platform of a lab, as it was installed, with the rights for moves."""
+    remove_others(cluster, name)
+    platform = install(cluster, name, report)
+    cluster.kubectl("apply", "-n", platform.namespace, "-f", str(ROOT / "docs" / "rbac-moves.yml"))
+    return platform
+
+
 @pytest.fixture(scope="session")
 def hephy(lab_cluster: Cluster, report: Callable[[str], None]) -> Installed:
     """A Hephy of its own release, as it was installed."""
-    remove_others(lab_cluster, "hephy")
-    platform = install(lab_cluster, "hephy", report)
-    lab_cluster.kubectl("apply", "-n", platform.namespace, "-f", str(ROOT / "docs" / "rbac-moves.yml"))
-    return platform
+    return alone(lab_cluster, "hephy", report)
 
 
 @pytest.fixture(scope="session")

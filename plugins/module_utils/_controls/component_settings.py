@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import replace
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Wanted
@@ -14,8 +15,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.errors import
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Item, Path, look
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Component, Setting, Way, Workload
 
-# Counts, on a Secret with settings, how often we wrote it, and says on a pod template under which of them the pods were started: they read the Secret
-# only when they start, and nothing restarts them when it changes.
+# Counts, on a Secret with settings, how often we wrote it, and says on a pod template, with the name of that Secret, under which of them the pods were
+# started: they read the Secret only when they start, and nothing restarts them when it changes.
 REVISION = "paas.hardening/settings-revision"
 SWITCH, REFRESH = "switch", "refresh copies"
 _WHY = "a service outside of the cluster"
@@ -25,7 +26,7 @@ _POD: Path = (*_TEMPLATE, "spec")
 _BY_CLOCK = "CronJob"
 _POD_BY_CLOCK: Path = ("spec", "jobTemplate", "spec", "template", "spec")
 # Fields that are never written into a file or shown.
-SECRET_FIELDS = frozenset({"access_key", "secret_key", "service_account", "account_key", "connection_string", "user_key", "password"})
+SECRET_FIELDS = frozenset({"access_key", "secret_key", "service_account", "account_key", "connection_string", "user_key", "password", "url", "replica_url"})
 
 Documents = Mapping[Tuple[str, str], Mapping[str, Any]]
 
@@ -67,23 +68,25 @@ def wanted_settings(facts: Service, way: Way, fields: Mapping[str, str], setting
     ``fields`` holds the store's fields by the names of Way.
     """
     wanted: List[Wanted] = []
-    revision = None
+    of_all: List[Tuple[str, Optional[str]]] = []
     if facts.secret:
         shared = _shared_secret(facts, way, fields, settings.secrets[facts.secret])
-        revision = _revision(settings.secrets[facts.secret], shared)
-        wanted += shared + _numbered(settings.secrets[facts.secret], ("metadata",), revision)
-    for user in facts.users:
+        of_all.append((f"{REVISION}.{facts.secret}", _revision(settings.secrets[facts.secret], shared)))
+        wanted += shared + _numbered(settings.secrets[facts.secret], ("metadata",), REVISION, of_all[0][1])
+    for user in present(facts, settings):
+        marks = list(of_all)
         if user.secret:
             own = _own_secret(user, way, fields, settings.secrets[user.secret])
             revision = _revision(settings.secrets[user.secret], own)
-            wanted += own + _numbered(settings.secrets[user.secret], ("metadata",), revision)
+            marks.append((f"{REVISION}.{user.secret}", revision))
+            wanted += own + _numbered(settings.secrets[user.secret], ("metadata",), REVISION, revision)
         for workload in user.workloads:
             if workload.kind == _BY_CLOCK and (workload.kind, workload.name) not in settings.workloads:
                 continue
             document = workload_of(settings, workload)
             wanted += _variables(facts, user, way, fields, document)
-            if workload.kind != _BY_CLOCK:
-                wanted += _numbered(document, (*_TEMPLATE, "metadata"), revision)
+            for name, revision in marks if workload.kind != _BY_CLOCK else ():
+                wanted += _numbered(document, (*_TEMPLATE, "metadata"), name, revision)
     return wanted
 
 
@@ -92,22 +95,25 @@ def chart_settings(facts: Service, settings: Settings, wanted: Sequence[Wanted],
 
     ``stated`` gives the chart's object for one that was observed.
     """
-    values: Dict[Tuple[str, Path], Tuple[Mapping[str, Any], Any]] = {}
+    values: Dict[Tuple[str, Path], Tuple[Mapping[str, Any], Any, bool]] = {}
     if facts.secret:
         secret = settings.secrets[facts.secret]
         for key, value in (stated(secret).get("data") or {}).items():
-            values[facts.secret, ("data", key)] = (secret, value)
+            values[facts.secret, ("data", key)] = (secret, value, True)
     for entry in wanted:
         chart = stated(entry.document)
         path = entry.path
         if isinstance(path[-2], Item) and look(chart, path[:-1]) is ABSENT:
             # A variable that the chart does not state goes as a whole.
             path = path[:-1]
-        value = ABSENT if REVISION in path else look(chart, path)
-        values[entry.document["metadata"]["name"], path] = (entry.document, value)
+        value = ABSENT if is_mark(path) else look(chart, path)
+        values[entry.document["metadata"]["name"], path] = (entry.document, value, entry.leads)
     why = "back to the bundled store, as asked"
     # Which variables the chart states is what tells the two stores apart; all that a Secret holds counts as a credential here.
-    return [Wanted(document, path, value, why, stage=SWITCH, values_secret=document["kind"] == "Secret") for (_name, path), (document, value) in values.items()]
+    return [
+        Wanted(document, path, value, why, stage=SWITCH, values_secret=document["kind"] == "Secret", leads=leads)
+        for (_name, path), (document, value, leads) in values.items()
+    ]
 
 
 def _revision(secret: Mapping[str, Any], entries: Sequence[Wanted]) -> Optional[str]:
@@ -119,27 +125,42 @@ def _revision(secret: Mapping[str, Any], entries: Sequence[Wanted]) -> Optional[
     return str(number + 1)
 
 
-def _numbered(document: Mapping[str, Any], metadata: Path, revision: Optional[str]) -> List[Wanted]:
+def is_mark(path: Path) -> bool:
+    """Tell whether a path is that of a number of ours, not of a setting."""
+    return any(isinstance(step, str) and step.startswith(REVISION) for step in path)
+
+
+def _numbered(document: Mapping[str, Any], metadata: Path, name: str, revision: Optional[str]) -> List[Wanted]:
     if revision is None:
         return []
-    return [Wanted(document, (*metadata, "annotations", REVISION), revision, "pods read the settings only when they start", stage=SWITCH)]
+    return [Wanted(document, (*metadata, "annotations", name), revision, "pods read the settings only when they start", stage=SWITCH)]
 
 
-def configured(facts: Service, wanted: Sequence[Wanted]) -> Dict[str, bool]:
-    """Tell for each component, by the name of its first workload, whether it looks at the right place; restarts and copies left aside.
+def present(facts: Service, settings: Settings) -> Tuple[Component, ...]:
+    """Return the components that the platform has."""
+    return tuple(user for user in facts.users if not user.optional or _is_there(user, settings))
+
+
+def _is_there(user: Component, settings: Settings) -> bool:
+    steady = [(workload.kind, workload.name) for workload in user.workloads if workload.kind != _BY_CLOCK]
+    return (not user.secret or user.secret in settings.secrets) and (not steady or any(name in settings.workloads for name in steady))
+
+
+def configured(facts: Service, settings: Settings, wanted: Sequence[Wanted]) -> Dict[str, bool]:
+    """Tell for each component that is there, by the name of its first workload, whether it looks at the right place; restarts and copies left aside.
 
     A wrong credential does not lead anywhere else: it is mended, and nothing has to be moved for it.
     """
     wrong = {entry.document["metadata"]["name"] for entry in wanted if entry.stage == SWITCH and _leads(entry) and not entry.holds}
     found = {}
-    for user in facts.users:
+    for user in present(facts, settings):
         names = {facts.secret, user.secret, *(workload.name for workload in user.workloads)}
         found[user.workloads[0].name] = not names & wrong
     return found
 
 
 def _leads(entry: Wanted) -> bool:
-    if REVISION in entry.path:
+    if is_mark(entry.path) or not entry.leads:
         return False
     return entry.document["kind"] != "Secret" or not (entry.values_secret or entry.value is ABSENT)
 
@@ -157,8 +178,25 @@ def in_base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
+def settings_of(user: Component, way: Way) -> Tuple[Setting, ...]:
+    """Return the settings of a component: its own, or those of the way."""
+    return user.settings or way.settings
+
+
+def containers_of(document: Mapping[str, Any]) -> Iterator[Tuple[Path, Mapping[str, Any]]]:
+    """Yield every container of a workload with its path, those that only prepare first."""
+    pod = _POD_BY_CLOCK if document["kind"] == _BY_CLOCK else _POD
+    for group in ("initContainers", "containers"):
+        for container in look(document, (*pod, group)) or ():
+            yield (*pod, group, Item("name", container["name"])), container
+
+
 def _field_of(setting: Setting, user: Component) -> str:
     return setting.field.format(component=user.role)
+
+
+def _is_secret(field: str) -> bool:
+    return field.partition(".")[0] in SECRET_FIELDS
 
 
 def _shared_secret(facts: Service, way: Way, fields: Mapping[str, str], secret: Mapping[str, Any]) -> List[Wanted]:
@@ -179,7 +217,7 @@ def _shared_secret(facts: Service, way: Way, fields: Mapping[str, str], secret: 
 
 def _own_secret(user: Component, way: Way, fields: Mapping[str, str], secret: Mapping[str, Any]) -> List[Wanted]:
     wanted = []
-    for setting in way.settings:
+    for setting in settings_of(user, way):
         name = _field_of(setting, user)
         if setting.secret_key and name in fields:
             values_key = setting.values_key.format(component=user.role) if setting.values_key else None
@@ -189,24 +227,23 @@ def _own_secret(user: Component, way: Way, fields: Mapping[str, str], secret: Ma
 
 def _secret_field(secret: Mapping[str, Any], path: Path, setting: Setting, field: str, text: str, values_key: Optional[str]) -> Wanted:
     stated = in_base64(text) if setting.values_encoded else text
-    return Wanted(secret, path, in_base64(text), _WHY, values_key, stated, stage=SWITCH, values_secret=field in SECRET_FIELDS)
+    return Wanted(secret, path, in_base64(text), _WHY, values_key, stated, stage=SWITCH, values_secret=_is_secret(field), leads=setting.leads)
 
 
 def _variables(facts: Service, user: Component, way: Way, fields: Mapping[str, str], document: Mapping[str, Any]) -> List[Wanted]:
     """The variables of one workload: the kind of service, and where it is, literally or by reference to the Secret in which it stands."""
     wanted = []
     for container in _containers(document, user, way):
-        for setting in way.settings:
+        for setting in settings_of(user, way):
             name = _field_of(setting, user)
             if not setting.variable or name not in fields:
                 continue
-            secret = setting.field in SECRET_FIELDS
-            if setting.secret_key:
-                reference = {"secretKeyRef": {"name": user.secret or facts.secret, "key": setting.secret_key}}
-                values_key = setting.values_key.format(component=user.role) if setting.values_key else None
-                wanted += _variable(document, container, setting.variable, "valueFrom", reference, values_key, fields[name], secret)
-            else:
-                wanted += _variable(document, container, setting.variable, "value", fields[name], None, None, secret)
+            secret = _is_secret(setting.field)
+            values_key = setting.values_key.format(component=user.role) if setting.values_key else None
+            reference = {"secretKeyRef": {"name": user.secret or facts.secret, "key": setting.secret_key}}
+            part, value = ("valueFrom", reference) if setting.secret_key else ("value", fields[name])
+            entries = _variable(document, container, setting.variable, part, value, values_key, fields[name], secret)
+            wanted += [replace(entry, leads=setting.leads) for entry in entries]
     if user.kind_variable:
         own = (*_POD, "containers", Item("name", user.workloads[0].container))
         wanted += _variable(document, own, user.kind_variable, "value", way.kind, way.kind_values_key, way.kind, False)
@@ -229,18 +266,29 @@ def _variable(
 
 def _containers(document: Mapping[str, Any], user: Component, way: Way) -> Iterator[Path]:
     """Yield the path of every container that reads the settings: the component's own, and those that state the same variables, such as init containers."""
-    names = {setting.variable for setting in way.settings if setting.variable}
+    names = {setting.variable for setting in settings_of(user, way) if setting.variable}
     own = {workload.container for workload in user.workloads}
-    pod = _POD_BY_CLOCK if document["kind"] == _BY_CLOCK else _POD
-    for group in ("initContainers", "containers"):
-        for container in look(document, (*pod, group)) or ():
-            if container["name"] in own or names & {entry["name"] for entry in container.get("env") or ()}:
-                yield (*pod, group, Item("name", container["name"]))
+    for path, container in containers_of(document):
+        if container["name"] in own or names & {entry["name"] for entry in container.get("env") or ()}:
+            yield path
 
 
 def holders(facts: Service) -> Sequence[str]:
     """Return the names of all Secrets with settings."""
     return sorted({facts.secret, *(user.secret for user in facts.users)} - {""})
+
+
+def secrets_of(facts: Service, find: Callable[[str], Optional[Mapping[str, Any]]]) -> Dict[str, Mapping[str, Any]]:
+    """Return the Secrets with settings by their names. Raises NotFound when one is missing of a component that every complete platform has."""
+    needed = {facts.secret, *(user.secret for user in facts.users if not user.optional)}
+    found = {}
+    for name in holders(facts):
+        secret = find(name)
+        if secret is not None:
+            found[name] = secret
+        elif name in needed:
+            raise NotFound(f"Secret {name} does not exist.", "Is the platform complete? Run workflow_info.", subject=name)
+    return found
 
 
 def copies_wanted(

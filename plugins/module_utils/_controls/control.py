@@ -58,7 +58,8 @@ class Wanted:
     ``values_path`` is the chart's key that makes the field last; None means that the chart has none. A field that is only a ``step`` on the way of work in
     several ``stage``s is not meant to last; ``standing`` is what will stand there when its stage comes, where that is not what was observed. What
     ``values_path`` has to hold is a secret when ``values_secret`` is set: then it is named, and never written down. ``values_also`` are keys that the chart
-    reads once ``values_path`` is set, with what they have to hold; ABSENT stands for a secret.
+    reads once ``values_path`` is set, with what they have to hold; ABSENT stands for a secret. A setting of how a service is spoken to, which ``leads`` to no
+    other one, may be mended without more.
     """
 
     document: Mapping[str, Any]
@@ -72,6 +73,7 @@ class Wanted:
     standing: Any = None
     values_secret: bool = False
     values_also: Tuple[Tuple[str, Any], ...] = ()
+    leads: bool = True
 
     @property
     def found(self) -> Any:

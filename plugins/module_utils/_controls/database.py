@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
-from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import Settings, configured, text_in, wanted_settings, workload_of
+from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import Settings, present, secrets_of, wanted_settings, workload_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Recommendation, Site, Wanted
-from ansible_collections.paas.hardening.plugins.module_utils._controls.credentials import read_file
-from ansible_collections.paas.hardening.plugins.module_utils._controls.database_move import CLOSE, MOVE, PREPARE, DatabaseMove
+from ansible_collections.paas.hardening.plugins.module_utils._controls.database_move import CLEAR, CLOSE, MOVE, PREPARE, DatabaseMove
+from ansible_collections.paas.hardening.plugins.module_utils._controls.database_place import Relocation, arrived, begun, fields_of, relocations, remembers
 from ansible_collections.paas.hardening.plugins.module_utils._controls.freezing import freeze, frozen_replicas, thaw
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, Refused
-from ansible_collections.paas.hardening.plugins.module_utils._core.findings import Finding, Proof, Source
-from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Refused
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Finding, Proof, Source
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Plan
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.inspect import Database as Seen
-from ansible_collections.paas.hardening.plugins.module_utils._host.databases.server import SSL_MODES, Server
+from ansible_collections.paas.hardening.plugins.module_utils._host.databases.server import SSL_MODES
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Database, Platform
 
 RECOMMENDATION = Recommendation(
@@ -33,15 +33,24 @@ RECOMMENDATION = Recommendation(
 
 
 class Observed(NamedTuple):
-    """The settings, the server that is wanted, the bundled database, and what there is to move while the platform still uses it."""
+    """The settings, what goes where, whether it has arrived, and what there is to move of each database while a component still uses the bundled one."""
 
-    target: Server
+    moves: Tuple[Relocation, ...]
     settings: Settings
-    at_target: bool
+    arrived: Mapping[str, bool]
     wanted: Tuple[Wanted, ...]
-    inside: Optional[Seen]
-    outside: str
+    # By component: None for a database that was never made inside.
+    inside: Mapping[str, Optional[Seen]]
+    outside: Mapping[str, str]
     closed: Optional[bool]
+
+    @property
+    def at_target(self) -> bool:
+        return all(self.arrived.values())
+
+    @property
+    def pending(self) -> Tuple[Relocation, ...]:
+        return tuple(entry for entry in self.moves if not self.arrived[entry.role])
 
 
 class DatabaseControl:
@@ -52,6 +61,8 @@ class DatabaseControl:
         "server": {"type": "str", "required": True},
         "port": {"type": "int", "default": 5432},
         "name": {"type": "str"},
+        "names": {"type": "dict"},
+        "replica_server": {"type": "str"},
         "role": {"type": "str"},
         "role_password": {"type": "str", "no_log": True},
         "role_password_file": {"type": "path", "no_log": False},
@@ -61,6 +72,7 @@ class DatabaseControl:
         "admin_password": {"type": "str", "no_log": True},
         "admin_password_file": {"type": "path", "no_log": False},
         "admin_database": {"type": "str", "default": "postgres"},
+        "connections": {"type": "int"},
         "old_database": {"type": "str", "choices": ["read_only", "keep"], "default": "read_only"},
         "freeze_timeout": {"type": "int", "default": 3600},
         "client_folder": {"type": "path"},
@@ -71,56 +83,55 @@ class DatabaseControl:
         self._move: Optional[DatabaseMove] = None
 
     def observe(self, site: Site, params: Mapping[str, Any]) -> Observed:
-        facts = _facts(site)
+        facts = site.platform.database
         settings = _settings(site, facts)
-        secret = settings.secrets[facts.secret]
-        user, password = text_in(secret, facts.user_key) or "", text_in(secret, facts.password_key) or ""
-        # The bundled database is called like its role; of one outside the Secret tells the name.
-        target = _target(params, user, password, text_in(secret, facts.name_key) or user)
-        fields = {"host": target.host, "port": str(target.port), "name": target.database, "user": target.user, "password": target.password}
-        if target.sslmode != "prefer":
-            fields["sslmode"] = _for_pods(target.sslmode)
-        wanted = wanted_settings(facts, facts.way, fields, settings)
-        at_target = all(configured(facts, wanted).values())
+        secret = settings.secrets.get(facts.bundled_secret)
+        moves = relocations(site, params, facts, settings, secret)
+        wanted = tuple(wanted_settings(facts, facts.way, fields_of(params, facts, moves), settings))
+        there = arrived(facts, settings, wanted, moves)
         bundled = settings.workloads.get((facts.bundled.kind, facts.bundled.name))
-        move = self._move = self._move or DatabaseMove(site, params, facts, target, secret)
-        if at_target:
+        move = self._move = self._move or DatabaseMove(site, params, facts, moves, secret)
+        if all(there.values()):
             if not all(entry.holds for entry in wanted):
                 move.try_credentials()
-            return Observed(target, settings, True, tuple(wanted), None, "in use", move.is_closed(bundled) if params["old_database"] == "read_only" else None)
+            closed = move.is_closed(bundled) if params["old_database"] == "read_only" else None
+            return Observed(moves, settings, there, wanted, {}, {}, closed)
         if bundled is None:
             raise Refused(
                 f"The bundled database {facts.bundled.name} is not there, but the platform still uses it.",
                 "Bring it back first (helm rollback).",
                 subject=facts.bundled.name,
             )
-        move.stages.adopt([document for document in settings.workloads.values() if frozen_replicas(document) is not None])
-        return Observed(target, settings, False, tuple(wanted), move.look_inside(bundled), move.look_outside(), False)
+        if not any(there.values()):
+            move.stages.adopt([document for document in settings.workloads.values() if frozen_replicas(document) is not None])
+        waiting = [entry for entry in moves if not there[entry.role]]
+        move.take_up([entry.role for entry in waiting], [entry.role for entry in waiting if begun(facts, settings, entry)])
+        inside, outside = move.look_inside(bundled), move.look_outside()
+        move.check_connections(settings)
+        return Observed(moves, settings, there, wanted, inside, outside, False)
 
     def wanted(self, platform: Platform, params: Mapping[str, Any], observed: Observed) -> List[Wanted]:
         facts = platform.database
-        if facts is None:
-            return []
-        writers = [workload_of(observed.settings, workload) for user in facts.users for workload in user.workloads]
-        place = {"apiVersion": "", "kind": "Database", "metadata": {"name": f"{observed.target.address}/{observed.target.database}"}}
+        writers = _writers(facts, observed.settings)
         wanted: List[Wanted] = []
-        if not observed.at_target and observed.inside is not None:
-            held = f"{observed.inside.tables} tables, {observed.inside.bytes} bytes"
-            why = "the role and the database have to be there"
-            wanted.append(Wanted(place, ("state",), f"empty, owned by {observed.target.user}", why, stage=PREPARE, step=True, standing=observed.outside))
+        if not observed.at_target:
+            for entry in observed.pending:
+                why = "the role and the database have to be there"
+                empty = f"empty, owned by {entry.target.user}"
+                wanted.append(Wanted(_document(entry), ("state",), empty, why, stage=PREPARE, step=True, standing=observed.outside.get(entry.role, "missing")))
             for document in writers:
                 wanted += freeze(document, "nothing may be written while the rows move")
             why = "takes the place of the database in the cluster"
-            wanted.append(Wanted(place, ("content",), f"{held}, proved row by row", why, stage=MOVE, step=True, standing="nothing"))
+            for entry in observed.pending:
+                held = observed.inside.get(entry.role)
+                if held is not None:
+                    proved = f"{held.tables} tables, {held.bytes} bytes, proved row by row"
+                    wanted.append(Wanted(_document(entry), ("content",), proved, why, stage=MOVE, step=True, standing="nothing"))
         wanted += observed.wanted
         for document in writers:
             if not observed.at_target or frozen_replicas(document) is not None:
                 wanted += thaw(document, "the platform uses the new database")
-        if params["old_database"] == "read_only" and observed.closed is False:
-            old = {"apiVersion": "", "kind": "Database", "metadata": {"name": facts.bundled.name}}
-            why = "nobody may go on with rows that are no longer the truth"
-            wanted.append(Wanted(old, ("writers",), "none: read-only", why, stage=CLOSE, step=True, standing="open"))
-        return wanted
+        return wanted + _cleared(facts, observed) + _closed(facts, params, observed)
 
     @property
     def _at_work(self) -> DatabaseMove:
@@ -138,7 +149,7 @@ class DatabaseControl:
         return ""
 
     def workloads(self, observed: Observed) -> Sequence[Mapping[str, Any]]:
-        names = {entry.document["metadata"]["name"] for entry in observed.wanted if entry.document["kind"] != "Secret"}
+        names = {entry.document["metadata"]["name"] for entry in observed.wanted if entry.document["kind"] in ("Deployment", "StatefulSet")}
         documents = [document for (_kind, name), document in sorted(observed.settings.workloads.items()) if name in names]
         return [document for document in documents if frozen_replicas(document) is None]
 
@@ -149,45 +160,95 @@ class DatabaseControl:
         return Proof(tuple(self._at_work.checks(observed.settings, observed.at_target)))
 
     def describe(self, platform: Platform, params: Mapping[str, Any], observed: Observed) -> Tuple[str, str, str]:
-        place = f"the platform uses {observed.target.address}"
-        return f"database of {platform.title}", place, place if observed.at_target else "the platform uses the bundled database"
+        address = observed.moves[0].target.address
+        subject = f"{'databases' if len(observed.moves) > 1 else 'database'} of {platform.title}"
+        away = [entry.role for entry in observed.pending] if any(observed.arrived.values()) else []
+        seen = f"{', '.join(away)} {'use' if len(away) > 1 else 'uses'} the bundled database" if away else "the platform uses the bundled database"
+        place = f"the platform uses {address}"
+        return subject, place, place if observed.at_target else seen
 
     def beside(self, platform: Platform, params: Mapping[str, Any], observed: Observed) -> List[Finding]:
-        return []
-
-
-def _facts(site: Site) -> Database:
-    facts = site.platform.database
-    if facts is None:
-        raise Invalid(
-            f"The database of {site.platform.title} cannot be moved yet: it has one for each component.",
-            "Move it by hand: dump and restore each, then set databaseUrl of every component in the chart's values.",
-            subject="platform",
-        )
-    return facts
+        facts, findings = platform.database, []
+        if not observed.at_target:
+            return []
+        job = facts.backups
+        if job is not None and (job.kind, job.name) in observed.settings.workloads:
+            findings.append(
+                RECOMMENDATION.beside(
+                    "backups",
+                    "The platform's own backups are of the database in use",
+                    "high",
+                    FAIL,
+                    f"{job.kind} {job.name}",
+                    "backups of the server outside",
+                    "dumps of the bundled database, which nothing uses any more",
+                    "Let the server outside make backups, then suspend the job or turn it off in the chart's values.",
+                    "A backup that is made every night and holds nothing new looks like one that could be restored.",
+                )
+            )
+        for component in present(facts, observed.settings):
+            if not component.secret and not facts.secret:
+                findings.append(
+                    RECOMMENDATION.beside(
+                        f"{component.role}-password",
+                        "A limit of the chart",
+                        "low",
+                        PASS,
+                        f"{component.workloads[0].kind} {component.workloads[0].name}",
+                        "it is known",
+                        "it applies",
+                        "Grant the reading of workloads in that namespace to nobody who may not know it.",
+                        f"The chart has no Secret for the URL of {component.role}: its password stands in the pod template.",
+                    )
+                )
+        return findings
 
 
 def _settings(site: Site, facts: Database) -> Settings:
-    workloads = {}
-    for workload in (*(entry for user in facts.users for entry in user.workloads), facts.bundled):
-        document = site.objects.find(KINDS[workload.kind], workload.name, site.namespace)
-        if document is not None:
-            workloads[workload.kind, workload.name] = document
-    return Settings(workloads, {facts.secret: site.objects.get(KINDS["Secret"], facts.secret, site.namespace)})
+    """Read every workload that knows the database, and each Secret by its name. The bundled one and its Secret may be gone."""
+    known = [entry for user in facts.users for entry in (*user.workloads, *user.once)]
+    known += [facts.bundled, *([facts.backups] if facts.backups else [])]
+    workloads: Dict[Tuple[str, str], Mapping[str, Any]] = {}
+    for kind in sorted({entry.kind for entry in known}):
+        names = {entry.name for entry in known if entry.kind == kind}
+        for document in site.objects.list(KINDS[kind], namespace=site.namespace):
+            if document["metadata"]["name"] in names:
+                workloads[kind, document["metadata"]["name"]] = document
+    secrets = secrets_of(facts, lambda name: site.objects.find(KINDS["Secret"], name, site.namespace))
+    if facts.bundled_secret not in secrets:
+        bundled = site.objects.find(KINDS["Secret"], facts.bundled_secret, site.namespace)
+        secrets.update({facts.bundled_secret: bundled} if bundled else {})
+    return Settings(workloads, secrets)
 
 
-def _target(params: Mapping[str, Any], user: str, password: str, name: str) -> Server:
-    """Return the server that the options describe; what they do not say of role and database is as it is now."""
-    given = read_file(params, "role_password")
-    role = params.get("role") or user
-    if role != user and not given:
-        raise Invalid(f"role is {role}, but no password is given.", "Give role_password or role_password_file.", subject="role_password")
-    return Server(params["server"], role, params.get("name") or name, given or password, params["port"], params["sslmode"], params.get("ca_file") or "")
+def _writers(facts: Database, settings: Settings) -> List[Mapping[str, Any]]:
+    """Return what has to stand still. What runs by the clock need not: the bundled database lets nobody in while its rows move."""
+    return [workload_of(settings, entry) for user in present(facts, settings) if user.writes for entry in user.workloads if entry.kind != "CronJob"]
 
 
-def _for_pods(sslmode: str) -> str:
-    """Return the mode for the platform's own driver, whose pods have no certificate to verify with."""
-    return "require" if sslmode.startswith("verify") else sslmode
+def _document(entry: Relocation) -> Mapping[str, Any]:
+    return {"apiVersion": "", "kind": "Database", "metadata": {"name": entry.place}}
+
+
+def _cleared(facts: Database, observed: Observed) -> List[Wanted]:
+    """Jobs that are over and name the bundled database: a Job cannot be changed, so the first upgrade that states the new one would stop at it."""
+    wanted = []
+    for entry in (job for user in facts.users for job in user.once):
+        job = observed.settings.workloads.get((entry.kind, entry.name))
+        if job is None or "helm.sh/hook" in (job["metadata"].get("annotations") or {}) or not remembers(facts, job):
+            continue
+        if not observed.at_target and (job.get("status") or {}).get("active"):
+            raise Refused(f"Job {entry.name} is running: it changes the database.", "Wait until it is through.", subject=entry.name)
+        wanted.append(Wanted(job, (), ABSENT, "it names the old database and cannot be changed: an upgrade would stop at it", stage=CLEAR, step=True))
+    return wanted
+
+
+def _closed(facts: Database, params: Mapping[str, Any], observed: Observed) -> List[Wanted]:
+    if params["old_database"] != "read_only" or observed.closed is not False:
+        return []
+    old = {"apiVersion": "", "kind": "Database", "metadata": {"name": facts.bundled.name}}
+    why = "nobody may go on with rows that are no longer the truth"
+    return [Wanted(old, ("writers",), "none: read-only", why, stage=CLOSE, step=True, standing="open")]
 
 
 CONTROL = DatabaseControl()

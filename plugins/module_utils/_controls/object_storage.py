@@ -18,7 +18,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.component
     chart_settings,
     configured,
     copies_wanted,
-    holders,
+    present,
+    secrets_of,
     text_in,
     wanted_settings,
     workload_of,
@@ -100,7 +101,7 @@ class ObjectStorageControl:
             found = site.objects.list(KINDS["Secret"], labels=f"heritage={site.platform.heritage}")
             secrets = [secret for secret in found if secret["metadata"]["namespace"] != site.namespace]
             wanted += copies_wanted(facts, wanted, {**addresses, facts.app_variable: kind}, secrets, apps)
-        at_target = configured(facts, wanted)
+        at_target = configured(facts, settings, wanted)
         bundled = settings.workloads.get((facts.bundled.workload.kind, facts.bundled.workload.name))
         credentials = site.objects.find(KINDS["Secret"], facts.bundled.secret, site.namespace)
         pairs: Tuple[Pair, ...] = ()
@@ -129,7 +130,7 @@ class ObjectStorageControl:
                     workloads[kind, document["metadata"]["name"]] = document
                 else:
                     apps.append(document)
-        secrets = {name: site.objects.get(KINDS["Secret"], name, site.namespace) for name in holders(facts)}
+        secrets = secrets_of(facts, lambda name: site.objects.find(KINDS["Secret"], name, site.namespace))
         return Settings(workloads, secrets), tuple(apps)
 
     def _stated(self, site: Site, document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -162,7 +163,7 @@ class ObjectStorageControl:
             for document in writers:
                 wanted += freeze(document, "nothing may be written while the last bytes move")
             # A run that was killed may have come further: a database that has been switched has made its backup.
-            if facts.backup and not observed.at_target[facts.backup[0].name]:
+            if facts.backup and not observed.at_target.get(facts.backup[0].name, True):
                 wanted.append(self._backup_step(workload_of(observed.settings, facts.backup[0])))
             for pair in observed.pairs:
                 wanted += pair.wanted(COPY_REST)
@@ -258,7 +259,7 @@ class ObjectStorageControl:
 
 def _refuse_third_store(facts: ObjectStorage, settings: Settings, at_target: Mapping[str, bool]) -> None:
     """Refuse a move while a component uses neither the bundled store nor the wanted one: what it has written there would be left behind."""
-    for user in facts.users:
+    for user in present(facts, settings):
         if at_target[user.workloads[0].name]:
             continue
         place = _elsewhere(facts, settings, user)
@@ -273,7 +274,11 @@ def _refuse_third_store(facts: ObjectStorage, settings: Settings, at_target: Map
 def _elsewhere(facts: ObjectStorage, settings: Settings, user: Component) -> str:
     """Return which other store a component uses, or nothing when it uses the bundled one."""
     workload = user.workloads[0]
-    container = container_of(workload_of(settings, workload), workload.container)
+    document = settings.workloads.get((workload.kind, workload.name))
+    if document is None and workload.kind == "CronJob":
+        # It need not be there.
+        return ""
+    container = container_of(document if document is not None else workload_of(settings, workload), workload.container)
     if user.kind_variable:
         kind = variable_of(container, user.kind_variable)
         bundled_kind = next(way.kind for way in facts.ways if way.addressed)

@@ -10,7 +10,7 @@ from typing import Any, Callable, List, Mapping, Optional, TypeVar
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotFound, Unavailable
-from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Item, look
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Item, Path, look
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 
 Answer = TypeVar("Answer")
@@ -37,7 +37,8 @@ def patiently(ask: Callable[[], Answer], clear: Callable[[Answer], bool], deadli
 
 def container_of(workload: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """Return the container of that name; raises NotFound when the workload has none such."""
-    container = look(workload, ("spec", "template", "spec", "containers", Item("name", name)))
+    above: Path = ("spec", "jobTemplate") if workload["kind"] == "CronJob" else ()
+    container = look(workload, (*above, "spec", "template", "spec", "containers", Item("name", name)))
     if not isinstance(container, Mapping):
         metadata = workload["metadata"]
         raise NotFound(

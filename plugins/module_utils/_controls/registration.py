@@ -15,6 +15,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.streams import HttpAnswer, execute, http_through
+from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import settings_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Recommendation, Site, Wanted
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import container_of, patiently, ready_pods, variable_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, NotFound, Refused
@@ -199,10 +200,12 @@ def _administrators(site: Site, accounts: Accounts, workload: Mapping[str, Any])
 def _database_is_outside(platform: Platform, workload: Mapping[str, Any]) -> bool:
     """Tell whether the workload that holds the setting asks a database outside; a bundled one that is left over must not be believed."""
     facts = platform.database
-    if facts is None or facts.users[0].workloads[0] != platform.registration.workload:
+    mine = next((user for user in facts.users if platform.registration.workload in user.workloads), None)
+    if mine is None:
         return False
-    variable = next(setting.variable for setting in facts.way.settings if setting.field == "host")
-    return variable_of(container_of(workload, platform.registration.workload.container), variable) is not None
+    variable = next(setting.variable for setting in settings_of(mine, facts.way) if setting.field.partition(".")[0] in ("host", "url"))
+    address = variable_of(container_of(workload, platform.registration.workload.container), variable)
+    return address is not None and facts.bundled.name not in address
 
 
 def _knock(site: Site, door: Door, pod: Mapping[str, Any], expected: str, deadline: Deadline) -> Check:

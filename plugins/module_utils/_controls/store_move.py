@@ -14,7 +14,15 @@ from typing import Any, Callable, ContextManager, Dict, Iterator, List, Mapping,
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.forward import forwarded
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.streams import execute, http_through
-from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import REFRESH, SWITCH, Settings, text_in, workload_of
+from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import (
+    REFRESH,
+    SWITCH,
+    Settings,
+    in_base64,
+    present,
+    text_in,
+    workload_of,
+)
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Site, Wanted
 from ansible_collections.paas.hardening.plugins.module_utils._controls.freezing import FREEZE
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import patiently, ready_pods
@@ -311,21 +319,26 @@ class Move:
         return Check(what, "can be listed", f"listed, {'holds objects' if found else 'empty'}", PASS)
 
     def _pulled(self, settings: Settings) -> Iterator[Check]:
-        """Read one image's manifest and first layer through the platform's registry, where it lets us in without a password."""
-        user = next((user for user in self._facts.users if user.role == "registry"), None)
-        if user is None or user.secret:
+        """Read one image's manifest and first layer through the platform's registry, as whom it asks for a password."""
+        user = next((user for user in present(self._facts, settings) if user.role == "registry"), None)
+        if user is None:
             return
         document = workload_of(settings, user.workloads[0])
         what = f"an image read through {user.workloads[0].name}"
+        entrance: Dict[str, str] = {}
+        if self._facts.registry_login:
+            secret, *keys = self._facts.registry_login
+            words = ":".join(text_in(settings.secrets[secret], key) or "" for key in keys)
+            entrance["Authorization"] = f"Basic {in_base64(words)}"
         try:
             pod = self._ready_pod(document)
-            yield self._image(pod, what)
+            yield self._image(pod, what, entrance)
         except Failure as failure:
             yield Check(what, "can be read", failure.message, UNKNOWN)
 
-    def _image(self, pod: str, what: str) -> Check:
+    def _image(self, pod: str, what: str, entrance: Mapping[str, str]) -> Check:
         def get(path: str, accept: str = "*/*") -> Tuple[int, Dict[str, Any]]:
-            answer = http_through(self._site.connection, self._site.namespace, pod, 5000, "GET", path, {"Accept": accept}, timeout=30)
+            answer = http_through(self._site.connection, self._site.namespace, pod, 5000, "GET", path, {"Accept": accept, **entrance}, timeout=30)
             try:
                 body = json.loads(answer.text)
             except ValueError:
@@ -349,5 +362,5 @@ class Move:
             return Check(what, "can be read", f"the manifest of {name}:{tag} answers {status}", FAIL)
         digest = (manifest.get("config") or {}).get("digest")
         if digest:
-            status = http_through(self._site.connection, self._site.namespace, pod, 5000, "HEAD", f"/v2/{name}/blobs/{digest}", timeout=30).status
+            status = http_through(self._site.connection, self._site.namespace, pod, 5000, "HEAD", f"/v2/{name}/blobs/{digest}", entrance, timeout=30).status
         return Check(what, "can be read", f"{name}:{tag} answers {status}", PASS if status == 200 else FAIL)

@@ -59,6 +59,7 @@ def target_of(site: Site, params: Mapping[str, Any]) -> Target:
     store = Store(way.provider, path_style=way.addressed, ca_file=params.get("ca_file") or "", **given)
     buckets = _buckets(facts, way, params, store)
     fields.update({f"bucket.{role}": name for role, name in buckets.items()})
+    fields.update(way.fixed)
     if way.addressed:
         fields.update(_address(way, fields))
     else:

@@ -13,11 +13,13 @@ from ansible_collections.paas.hardening.plugins.module_utils._platforms.model im
     Answer,
     BundledStore,
     Component,
+    Database,
     DataPlane,
     Door,
     InertSetting,
     ObjectStorage,
     Platform,
+    Pool,
     Registration,
     Router,
     Setting,
@@ -56,40 +58,126 @@ _ONLY_S3 = "The manual lists it, but the charts have keys for S3 alone (drycc/wo
 
 
 def _component_settings(*fields: str) -> Tuple[Setting, ...]:
-    names = {"bucket": "bucket.{component}", "accesskey": "access_key", "secretkey": "secret_key", "path-style": "path_style"}
+    names = {"bucket": "bucket.{component}", "accesskey": "access_key", "secretkey": "secret_key", "path-style": "path_style.{component}"}
     return tuple(
         Setting(
             names.get(field, field),
             secret_key=f"storage-{field}",
             variable="DRYCC_STORAGE_" + field.upper().replace("-", "_"),
             values_key="{component}.storage" + "".join(part.capitalize() for part in field.split("-")),
+            leads=field != "path-style",
         )
         for field in fields
     )
 
 
-def _quickwit() -> Tuple[Workload, ...]:
-    parts = (
-        ("Deployment", "metastore"),
-        ("Deployment", "control-plane"),
-        ("Deployment", "janitor"),
-        ("StatefulSet", "indexer"),
-        ("StatefulSet", "searcher"),
-    )
-    return tuple(Workload(kind, f"drycc-quickwit-{part}", f"drycc-quickwit-{part}") for kind, part in parts)
+def _workloads(kind: str, *names: str) -> Tuple[Workload, ...]:
+    return tuple(Workload(kind, f"drycc-{name}", f"drycc-{name}") for name in names)
 
 
+_QUICKWIT = (
+    *_workloads("Deployment", "quickwit-metastore", "quickwit-control-plane", "quickwit-janitor"),
+    *_workloads("StatefulSet", "quickwit-indexer", "quickwit-searcher"),
+)
+_REGISTRY = (*_workloads("Deployment", "registry"), Workload("CronJob", "drycc-registry-cronjob-daily", "drycc-registry-garbage-collect"))
 _STORE_USERS = (
-    Component("registry", "registry", (Workload("Deployment", "drycc-registry", "drycc-registry"),), secret="registry-secret"),
-    Component("quickwit", "quickwit", _quickwit(), secret="quickwit-creds"),
-    Component("builder", "builder", (Workload("Deployment", "drycc-builder", "drycc-builder"),), secret="builder-secret", writes=True),
+    Component("registry", "registry", _REGISTRY, secret="registry-secret", optional=True),
+    # It writes whatever is logged.
+    Component("quickwit", "quickwit", _QUICKWIT, secret="quickwit-creds", writes=True),
+    Component("builder", "builder", _workloads("Deployment", "builder"), secret="builder-secret", writes=True),
+)
+_STORE = Way(
+    "s3",
+    "",
+    _component_settings("bucket", "endpoint", "accesskey", "secretkey"),
+    addressed=True,
+    limits=("Quickwit notes with each index in which bucket it lies: only under the name quickwit are the logs found that were written so far.",),
 )
 _OBJECT_STORAGE_1_8 = ObjectStorage(
     users=_STORE_USERS,
     bundled=BundledStore(Workload("StatefulSet", "drycc-storage", "drycc-storage"), 9000, "storage-creds", "accesskey", "secretkey"),
-    ways=(Way("s3", "", _component_settings("bucket", "endpoint", "accesskey", "secretkey"), addressed=True),),
+    ways=(_STORE,),
     inert={"gcs": _ONLY_S3, "azure": _ONLY_S3, "swift": _ONLY_S3},
+    registry_login=("registry-secret", "username", "password"),
 )
+_RESTARTED = (
+    "The pods of drycc-database state the store, too, though only its backups use it: an upgrade with the overlay restarts them. Have the database outside"
+    " before that, unless its rows are on volumes or in several pods."
+)
+# The database keeps its backups there, too. Its own pods state the store and never use it; they are left alone, since their rows may live as long as they do.
+_OBJECT_STORAGE_HEAD = _OBJECT_STORAGE_1_8._replace(
+    users=(Component("database", "database", (_BACKUPS,), secret="database-creds", optional=True), *_STORE_USERS),
+    ways=(
+        _STORE._replace(
+            settings=_component_settings("bucket", "endpoint", "accesskey", "secretkey", "path-style"),
+            limits=(*_STORE.limits, _RESTARTED),
+            # The registry has words of its own for the same.
+            fixed={"path_style.database": "true", "path_style.quickwit": "true", "path_style.builder": "true", "path_style.registry": "on"},
+        ),
+    ),
+)
+
+# What follows a ? in the URL goes to the driver as it is. Reads go to the same server unless another one is named.
+_URL = Setting("url.{component}", "database-url", "DRYCC_DATABASE_URL", "{component}.databaseUrl")
+_REPLICA_URL = Setting("replica_url.{component}", "database-replica-url", "DRYCC_DATABASE_REPLICA_URL", "{component}.databaseReplicaUrl")
+# The chart has no Secret for it: the password stands in the pod template, so the role should be one that enters nothing else.
+_GRAFANA_URL = Setting("url.{component}", variable="GF_DATABASE_URL", values_key="{component}.databaseUrl")
+_READINESS = (8000, "/readiness")
+_CRON = (
+    Workload("CronJob", "drycc-controller-cronjob-daily", "drycc-controller-clearsocial"),
+    Workload("CronJob", "drycc-controller-cronjob-hourly", "drycc-controller-upload-network-usage"),
+)
+_UPGRADE = _workloads("Job", "controller-job-upgrade")
+
+
+def _databases(controller: Tuple[Workload, ...], passport: Tuple[Workload, ...], grafana: str, pools: Tuple[Pool, ...]) -> Database:
+    users = (
+        Component("controller", "", (*controller, *_CRON), secret="controller-creds", writes=True, once=_UPGRADE, health=_READINESS),
+        Component("passport", "", passport, secret="passport-creds", writes=True, optional=True, health=_READINESS),
+        Component("grafana", "", _workloads(grafana, "grafana"), writes=True, optional=True, settings=(_GRAFANA_URL,), health=(3000, "/api/health")),
+        Component("quickwit", "", _QUICKWIT, secret="quickwit-creds", writes=True, settings=(_URL,)),
+    )
+    return Database(
+        users=users,
+        way=Way("postgres", "", (_URL, _REPLICA_URL), addressed=True),
+        bundled=_DATABASE,
+        bundled_secret="database-creds",
+        user_keys=("user", "password"),
+        superuser_keys=("superuser", "superuser-password"),
+        # As Patroni says it, before its version 4 and since.
+        leader=("role", ("master", "primary")),
+        # Grafana has no limit of its own and keeps two; Quickwit's metastore has ten by default.
+        pools=(*pools, Pool(users[2].workloads[0], 5), Pool(_QUICKWIT[0], 10)),
+        of_its_own=True,
+        # Grafana's driver does not negotiate, and knows no word for it.
+        ssl_modes=("disable", "prefer", "require"),
+    )
+
+
+def _served(*workloads: Workload) -> Tuple[Pool, ...]:
+    return tuple(Pool(workload, 4, variable="GUNICORN_WORKERS") for workload in workloads)
+
+
+_CONTROLLERS_1_8 = (_CONTROLLER_1_8, *_workloads("Deployment", "controller-celery"), Workload("Deployment", "drycc-controller-mutate", "drycc-controller"))
+_CONTROLLERS_HEAD = (
+    _CONTROLLER_HEAD,
+    *_workloads("Deployment", "controller-metric", "controller-mutate"),
+    Workload("Deployment", "drycc-controller-celery", "drycc-controller-celery-low"),
+)
+_PASSPORTS_HEAD = (_PASSPORT_HEAD, *_workloads("Deployment", "passport-celery"))
+# A worker of Celery has a process for each core; the newest controller has three of them.
+_DATABASES_1_8 = _databases(
+    _CONTROLLERS_1_8,
+    (_PASSPORT_1_8,),
+    "Deployment",
+    (*_served(_CONTROLLER_1_8, _CONTROLLERS_1_8[2], _PASSPORT_1_8), Pool(_CONTROLLERS_1_8[1], for_each_core=1)),
+)
+_DATABASES_HEAD = _databases(
+    _CONTROLLERS_HEAD,
+    _PASSPORTS_HEAD,
+    "StatefulSet",
+    (*_served(*_CONTROLLERS_HEAD[:3], _PASSPORT_HEAD), Pool(_CONTROLLERS_HEAD[3], for_each_core=3), Pool(_PASSPORTS_HEAD[1], for_each_core=1)),
+)._replace(backups=_BACKUPS)
 
 DRYCC_1_8 = Platform(
     name="drycc-1.8",
@@ -142,6 +230,7 @@ DRYCC_1_8 = Platform(
         data_planes=(DataPlane("istio.io/gateway-controller", "gateway.networking.k8s.io/gateway-name", "istio-proxy", 15021, "/healthz/ready"),),
     ),
     object_storage=_OBJECT_STORAGE_1_8,
+    database=_DATABASES_1_8,
     registry=DRYCC_1_8_IMAGES,
 )
 
@@ -158,7 +247,7 @@ DRYCC_HEAD = replace(
         "grafana": Workload("StatefulSet", "drycc-grafana", "drycc-grafana"),
     },
     registration=replace(DRYCC_1_8.registration, workload=_PASSPORT_HEAD, inert=(_inert(_CONTROLLER_HEAD),)),
-    # The database keeps its backups there, too.
-    object_storage=_OBJECT_STORAGE_1_8._replace(users=(Component("database", "database", (_DATABASE, _BACKUPS), secret="database-creds"), *_STORE_USERS)),
+    object_storage=_OBJECT_STORAGE_HEAD,
+    database=_DATABASES_HEAD,
     registry=DRYCC_HEAD_IMAGES,
 )

@@ -127,7 +127,8 @@ class Router:
 class Setting(NamedTuple):
     """Where one field of an external service stands: in a Secret, in a variable (that refers to the Secret where it stands there, too), under a values key.
 
-    ``field`` is a name of Way's vocabulary. In ``{component}`` stands the role of the component that the setting belongs to.
+    ``field`` is a name of Way's vocabulary. In ``{component}`` stands the role of the component that the setting belongs to. What does not ``lead`` to
+    another service says only how it is spoken to.
     """
 
     field: str
@@ -136,13 +137,15 @@ class Setting(NamedTuple):
     values_key: Optional[str] = None
     # Whether the chart wants it in base64 there, other than everything else.
     values_encoded: bool = False
+    leads: bool = True
 
 
 class Way(NamedTuple):
     """One way in which the platform's code can use a service outside.
 
     Fields of an object store are called endpoint, host, port, region, access_key, secret_key, path_style; service_account (gcs); account, account_key,
-    connection_string (azure); user, user_key, auth_url, tenant, auth_version (swift); and bucket.ROLE. Those of a database: host, port, name, user, password.
+    connection_string (azure); user, user_key, auth_url, tenant, auth_version (swift); and bucket.ROLE. Those of a database: host, port, name, user, password,
+    or url.ROLE and replica_url.ROLE where each component has one of its own.
     """
 
     provider: str
@@ -156,6 +159,8 @@ class Way(NamedTuple):
     fixed_buckets: bool = False
     kind_values_key: Optional[str] = None
     limits: Tuple[str, ...] = ()
+    # Fields that are the same for every such store.
+    fixed: Mapping[str, str] = {}
 
 
 class Component(NamedTuple):
@@ -167,8 +172,16 @@ class Component(NamedTuple):
     # The Secret with its settings, where it has one of its own.
     secret: str = ""
     kind_variable: str = ""
-    # Whether people's requests make it write: then it stands still while the last bytes move.
+    # Whether it writes by itself or for people: then it stands still while the last bytes move.
     writes: bool = False
+    # Whether a complete platform may lack it: it was turned off, or is outside itself.
+    optional: bool = False
+    # Its settings, where they are not those of the way.
+    settings: Tuple[Setting, ...] = ()
+    # Jobs of the release that ran once, whose settings cannot be changed.
+    once: Tuple[Workload, ...] = ()
+    # Port and path where its pod says whether it can work, where that includes a question to the database.
+    health: Optional[Tuple[int, str]] = None
 
 
 class BundledStore(NamedTuple):
@@ -199,22 +212,44 @@ class ObjectStorage(NamedTuple):
     backup: Optional[Tuple[Workload, Tuple[str, ...]]] = None
     # Providers that a manual names and no code knows, and what to do instead.
     inert: Mapping[str, str] = {}
+    # Who asks the registry: the Secret, and the keys of name and password in it. Nothing where it asks nobody.
+    registry_login: Optional[Tuple[str, str, str]] = None
+
+
+class Pool(NamedTuple):
+    """How many connections each pod of a workload opens at most: what the variable says where it is a number, else so many, and so many for each core."""
+
+    workload: Workload
+    connections: int = 0
+    for_each_core: int = 0
+    variable: str = ""
 
 
 class Database(NamedTuple):
-    """How the platform finds its PostgreSQL database, and the one inside the cluster that it starts with."""
+    """How the platform finds its PostgreSQL databases, and those inside the cluster that it starts with.
+
+    There is one for all, called like its role; or each component has one ``of_its_own``, called like the component.
+    """
 
     users: Tuple[Component, ...]
     way: Way
-    # The Secret with the settings, of both databases; the keys of role, password and name in it. The bundled database is called like its role, and has none.
-    secret: str
-    user_key: str
-    password_key: str
-    name_key: str
+    # The one inside: its Secret, and the keys of the platform's role and of a superuser in it, each with that of its password.
     bundled: Workload
-    # Port and path where a component's pod says whether it can work, which includes a question to the database.
-    health: Tuple[int, str]
+    bundled_secret: str
+    user_keys: Tuple[str, str]
+    superuser_keys: Tuple[str, str]
+    pools: Tuple[Pool, ...]
+    # The label, with its values, of the pod inside that takes writes, where several run.
+    leader: Optional[Tuple[str, Tuple[str, ...]]] = None
+    # What goes on with making backups of the one inside when nothing is in it any more.
+    backups: Optional[Workload] = None
+    # One Secret with the settings for all components, and the key of the name in it.
+    secret: str = ""
+    name_key: str = ""
     annotation: str = ""
+    of_its_own: bool = False
+    # What of sslmode every driver of the platform knows. None of them has a certificate to verify with.
+    ssl_modes: Tuple[str, ...] = ("disable", "allow", "prefer", "require")
 
 
 class ImageLocation(NamedTuple):
@@ -294,6 +329,6 @@ class Platform:
     registration: Registration
     router: Router
     object_storage: ObjectStorage
-    database: Optional[Database] = None
+    database: Database
     registry: Optional[ImageRegistry] = None
     notes: Tuple[str, ...] = field(default=())

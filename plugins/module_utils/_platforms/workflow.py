@@ -18,6 +18,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._platforms.model im
     Mark,
     ObjectStorage,
     Platform,
+    Pool,
     Registration,
     Router,
     Setting,
@@ -73,8 +74,8 @@ _ADDRESSED = Way(
 
 _OBJECT_STORAGE = ObjectStorage(
     users=(
-        Component("database", "dbwal", (_DATABASE,), kind_variable="DATABASE_STORAGE"),
-        Component("registry", "registry", (_REGISTRY,), kind_variable="REGISTRY_STORAGE"),
+        Component("database", "dbwal", (_DATABASE,), kind_variable="DATABASE_STORAGE", optional=True),
+        Component("registry", "registry", (_REGISTRY,), kind_variable="REGISTRY_STORAGE", optional=True),
         Component("builder", "git", (_BUILDER,), kind_variable="BUILDER_STORAGE", writes=True),
         Component("", "", (_CONTROLLER,), kind_variable="APP_STORAGE", writes=True),
     ),
@@ -124,7 +125,7 @@ _OBJECT_STORAGE = ObjectStorage(
 # The Secret is a hook of the first installation: no upgrade ever adds the keys of a database outside, and a controller without them does not start. Written
 # here, they are there before the first upgrade that wants them.
 _DATABASES = Database(
-    users=(Component("controller", "", (_CONTROLLER,), writes=True),),
+    users=(Component("controller", "", (_CONTROLLER,), writes=True, health=(8000, "/readiness")),),
     way=Way(
         "postgres",
         "",
@@ -139,12 +140,15 @@ _DATABASES = Database(
         ),
         addressed=True,
     ),
-    secret="database-creds",
-    user_key="user",
-    password_key="password",
-    name_key="name",
     bundled=_DATABASE,
-    health=(8000, "/readiness"),
+    bundled_secret="database-creds",
+    user_keys=("user", "password"),
+    # The platform's role is one.
+    superuser_keys=("user", "password"),
+    # A worker keeps its connection for ten minutes, so in the end each has one (teamhephy/controller#74).
+    pools=(Pool(_CONTROLLER, 1, 4, "GUNICORN_WORKERS"),),
+    secret="database-creds",
+    name_key="name",
 )
 
 HEPHY = Platform(

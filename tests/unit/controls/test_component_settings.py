@@ -15,6 +15,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.component
     configured,
     copies_wanted,
     holders,
+    is_mark,
+    secrets_of,
     text_in,
     wanted_settings,
 )
@@ -129,11 +131,11 @@ def test_once_written_nothing_is_left_to_write(platform: str, way: Way) -> None:
     fields = {**{setting.field: f"value of {setting.field}" for setting in way.settings}, **FIELDS}
     wanted = wanted_settings(facts, way, fields, before)
     assert plan_of(wanted)
-    assert not any(configured(facts, wanted).values())
+    assert not any(configured(facts, before, wanted).values())
     after = applied(before, wanted)
     settled = wanted_settings(facts, way, fields, after)
     assert plan_of(settled).changes == ()
-    assert all(configured(facts, settled).values())
+    assert all(configured(facts, after, settled).values())
 
 
 @pytest.mark.parametrize(("platform", "way"), EVERY_WAY, ids=[f"{name}-{way.provider}-{'own' if way.addressed else 'its'}" for name, way in EVERY_WAY])
@@ -143,7 +145,7 @@ def test_the_way_back_leaves_the_documents_as_the_chart_states_them(platform: st
     charts = {document["metadata"]["name"]: document for document in (*before.workloads.values(), *before.secrets.values())}
     after = applied(before, wanted_settings(facts, way, fields, before))
     wanted = chart_settings(facts, after, wanted_settings(facts, way, fields, after), lambda document: charts[document["metadata"]["name"]])
-    assert not any(configured(facts, wanted).values())
+    assert not any(configured(facts, before, wanted).values())
     assert without_empty(applied(after, wanted)) == without_empty(before)
 
 
@@ -214,7 +216,7 @@ def test_values_keys_stand_beside_every_setting_that_the_chart_knows(platform: s
         if way.fixed_buckets:
             continue
         fields = {**{setting.field: "x" for setting in way.settings}, **FIELDS}
-        wanted = [entry for entry in wanted_settings(facts, way, fields, settings_of(platform)) if entry.value is not ABSENT and REVISION not in entry.path]
+        wanted = [entry for entry in wanted_settings(facts, way, fields, settings_of(platform)) if entry.value is not ABSENT and not is_mark(entry.path)]
         assert all(entry.values_path and "{" not in entry.values_path for entry in wanted)
         secrets = {entry.values_path for entry in wanted if entry.values_secret}
         assert not any(name.rpartition(".")[2].lower().endswith(("bucket", "endpoint", "region", "storage")) for name in secrets)
@@ -227,9 +229,9 @@ def test_a_credential_that_was_changed_outside_is_mended_and_the_pods_are_restar
     done = applied(before, wanted_settings(facts, way, FIELDS, before))
     done.secrets["objectstorage-keyfile"]["data"]["secretkey"] = encoded("somebody else's")
     changes = {(change.ref.name, change.field) for change in plan_of(wanted_settings(facts, way, FIELDS, done)).changes}
-    template = f'spec.template.metadata.annotations["{REVISION}"]'
+    template = f'spec.template.metadata.annotations["{REVISION}.objectstorage-keyfile"]'
     assert ("objectstorage-keyfile", "data.secretkey") in changes
-    assert all(configured(facts, wanted_settings(facts, way, FIELDS, done)).values()), "nothing has to be moved for it"
+    assert all(configured(facts, done, wanted_settings(facts, way, FIELDS, done)).values()), "nothing has to be moved for it"
     assert {name for name, field in changes if field == template} == {"deis-database", "deis-registry", "deis-builder", "deis-controller"}
     # An upgrade between the write of the Secret and the restart is no way to miss it: what counts is the Secret's own number.
     mended = applied(done, [entry for entry in wanted_settings(facts, way, FIELDS, done) if entry.document["kind"] == "Secret"])
@@ -239,7 +241,7 @@ def test_a_credential_that_was_changed_outside_is_mended_and_the_pods_are_restar
 def test_a_platform_that_its_chart_set_up_that_way_is_left_alone() -> None:
     facts, way = PLATFORMS["hephy"].object_storage, way_of("hephy", "s3", addressed=False)
     before = settings_of("hephy")
-    done = applied(before, [entry for entry in wanted_settings(facts, way, FIELDS, before) if REVISION not in entry.path])
+    done = applied(before, [entry for entry in wanted_settings(facts, way, FIELDS, before) if not is_mark(entry.path)])
     assert plan_of(wanted_settings(facts, way, FIELDS, done)).changes == ()
 
 
@@ -295,9 +297,28 @@ def test_no_plan_shows_a_credential() -> None:
 
 
 def test_a_workload_that_is_missing_is_named() -> None:
-    settings = without(settings_of("hephy"), "deis-registry")
-    with pytest.raises(NotFound, match="deis-registry"):
+    settings = without(settings_of("hephy"), "deis-builder")
+    with pytest.raises(NotFound, match="deis-builder"):
         wanted_settings(PLATFORMS["hephy"].object_storage, way_of("hephy", "s3", addressed=True), FIELDS, settings)
+
+
+@pytest.mark.parametrize(
+    ("platform", "gone"), [("hephy", ["deis-database", "deis-registry"]), ("drycc-head", ["drycc-registry", "drycc-registry-cronjob-daily"])]
+)
+def test_a_component_that_is_outside_itself_is_left_out(platform: str, gone: list[str]) -> None:
+    facts, settings = PLATFORMS[platform].object_storage, settings_of(platform)
+    for name in gone:
+        settings = without(settings, name)
+    kept = {name: document for name, document in settings.secrets.items() if name != "registry-secret"}
+    settings = settings._replace(secrets=secrets_of(facts, kept.get))
+    wanted = wanted_settings(facts, way_of(platform, "s3", addressed=True), FIELDS, settings)
+    assert not set(gone) & set(configured(facts, settings, wanted))
+    assert "builder" in str(sorted(configured(facts, settings, wanted)))
+
+
+def test_a_secret_that_every_platform_has_is_missed() -> None:
+    with pytest.raises(NotFound, match="builder-secret"):
+        secrets_of(PLATFORMS["drycc-head"].object_storage, {"quickwit-creds": {}}.get)
 
 
 def test_text_in_a_secret_is_read_or_nothing() -> None:

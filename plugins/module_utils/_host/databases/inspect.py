@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import Client
+from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import Client, Session
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.content import MINE, SCHEMAS, fix_settings, tables
-from ansible_collections.paas.hardening.plugins.module_utils._host.databases.server import Server
+from ansible_collections.paas.hardening.plugins.module_utils._host.databases.server import APPLICATION, Server
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.structure import definitions
 
 
@@ -94,6 +95,51 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() GROUP BY 1, 2 ORD
             large_object_owners=tuple(entry["owner"] for entry in large),
             sessions=tuple(Sessions(**entry) for entry in inside),
         )
+
+
+@dataclass(frozen=True)
+class Room:
+    """The connections of a server: all, those kept for superusers, and those that others have now."""
+
+    max_connections: int
+    reserved: int
+    others: int
+
+
+def room(client: Client, server: Server, ours: Sequence[str]) -> Room:
+    """Return how many connections a server has. Those to the databases ``ours`` are not counted as others', nor is that of the question itself.
+
+    Raises what Client.session raises.
+    """
+    with client.session(server) as session:
+        reserved = " + current_setting('reserved_connections')::int" if session.version >= 160000 else ""
+        row = session.query(
+            f"""SELECT current_setting('max_connections')::int AS max_connections,
+    current_setting('superuser_reserved_connections')::int{reserved} AS reserved,
+    (SELECT count(*) FROM pg_stat_activity WHERE datname IS NOT NULL AND usesysid IS NOT NULL AND pid <> pg_backend_pid()
+     AND datname NOT IN (SELECT json_array_elements_text(:'ours'))) AS others""",
+            {"ours": json.dumps(list(ours))},
+        )[0]
+    return Room(row["max_connections"], row["reserved"], row["others"])
+
+
+@dataclass(frozen=True)
+class Visits:
+    """Who uses a database: sessions of others now, and all that there ever were; 0 where the server does not count them (before version 14)."""
+
+    now: int
+    ever: int
+
+
+def visits(session: Session) -> Visits:
+    """Return the visits of the session's own database. Our own sessions are not among those of now."""
+    ever = "sessions" if session.version >= 140000 else "0"
+    row = session.query(
+        f"""SELECT {ever} AS ever, (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.datid AND usesysid IS NOT NULL AND pid <> pg_backend_pid()
+    AND application_name IS DISTINCT FROM :'application') AS now FROM pg_stat_database d WHERE datname = current_database()""",
+        {"application": APPLICATION},
+    )[0]
+    return Visits(row["now"], row["ever"])
 
 
 @dataclass(frozen=True)
