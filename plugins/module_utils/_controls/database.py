@@ -13,6 +13,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.control i
 from ansible_collections.paas.hardening.plugins.module_utils._controls.credentials import read_file
 from ansible_collections.paas.hardening.plugins.module_utils._controls.database_move import CLOSE, MOVE, PREPARE, DatabaseMove
 from ansible_collections.paas.hardening.plugins.module_utils._controls.freezing import freeze, frozen_replicas, thaw
+from ansible_collections.paas.hardening.plugins.module_utils._controls.stages import TAKE_BACK, interrupted
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import Finding, Proof, Source
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan
@@ -42,6 +43,8 @@ class Observed(NamedTuple):
     inside: Optional[Seen]
     outside: str
     closed: Optional[bool]
+    # How far a run came that was killed in the middle.
+    interrupted: str = ""
 
 
 class DatabaseControl:
@@ -63,6 +66,7 @@ class DatabaseControl:
         "admin_database": {"type": "str", "default": "postgres"},
         "old_database": {"type": "str", "choices": ["read_only", "keep"], "default": "read_only"},
         "freeze_timeout": {"type": "int", "default": 3600},
+        "guard": {"type": "bool", "default": True},
         "client_folder": {"type": "path"},
         "work_folder": {"type": "path", "default": "~/.cache/paas.hardening/database"},
     }
@@ -84,6 +88,9 @@ class DatabaseControl:
         at_target = all(configured(facts, wanted).values())
         bundled = settings.workloads.get((facts.bundled.kind, facts.bundled.name))
         move = self._move = self._move or DatabaseMove(site, params, facts, target, secret)
+        broken_off = move.stages.left_behind()
+        if broken_off:
+            return Observed(target, settings, False, tuple(wanted), None, "", None, broken_off)
         if at_target:
             if not all(entry.holds for entry in wanted):
                 move.try_credentials()
@@ -94,6 +101,7 @@ class DatabaseControl:
                 "Bring it back first (helm rollback).",
                 subject=facts.bundled.name,
             )
+        move.stages.check_rights()
         move.stages.adopt([document for document in settings.workloads.values() if frozen_replicas(document) is not None])
         return Observed(target, settings, False, tuple(wanted), move.look_inside(bundled), move.look_outside(), False)
 
@@ -101,6 +109,8 @@ class DatabaseControl:
         facts = platform.database
         if facts is None:
             return []
+        if observed.interrupted:
+            return [interrupted(observed.interrupted)]
         writers = [workload_of(observed.settings, workload) for user in facts.users for workload in user.workloads]
         place = {"apiVersion": "", "kind": "Database", "metadata": {"name": f"{observed.target.address}/{observed.target.database}"}}
         wanted: List[Wanted] = []
@@ -129,7 +139,13 @@ class DatabaseControl:
         return self._move
 
     def carry_out(self, site: Site, params: Mapping[str, Any], plan: Plan) -> None:
-        self._at_work.carry_out(plan)
+        if plan.changes[0].stage == TAKE_BACK:
+            facts = _facts(site)
+            self._at_work.take_over(site.objects.get(KINDS[facts.bundled.kind], facts.bundled.name, site.namespace))
+            # What it saw was half a move.
+            self._move = None
+        else:
+            self._at_work.carry_out(plan)
 
     def take_back(self) -> str:
         return self._move.take_back() if self._move else ""

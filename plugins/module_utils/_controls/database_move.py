@@ -12,10 +12,11 @@ from typing import Any, Iterator, Mapping, Optional
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.forward import forwarded
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.streams import http_through
-from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import REFRESH, SWITCH, Settings, text_in, workload_of
+from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import SWITCH, Settings, text_in, touched, workload_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Site
 from ansible_collections.paas.hardening.plugins.module_utils._controls.credentials import read_file
 from ansible_collections.paas.hardening.plugins.module_utils._controls.freezing import FREEZE, THAW
+from ansible_collections.paas.hardening.plugins.module_utils._controls.guard import Guard
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import patiently, ready_pods
 from ansible_collections.paas.hardening.plugins.module_utils._controls.stages import Stages
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotFound, NotProven, Unauthorized
@@ -24,7 +25,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.plan import P
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases import target as marks
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import Client, find
-from ansible_collections.paas.hardening.plugins.module_utils._host.databases.freeze import close_to_writers, closed, reopen, writers
+from ansible_collections.paas.hardening.plugins.module_utils._host.databases.freeze import close_to_writers, closed, reopen, reopening, writers
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.inspect import Database as Seen
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.inspect import look
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.move import Dump, dump, load, restore
@@ -34,7 +35,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.databases.ser
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Database
 
 PREPARE, MOVE, CLOSE = "prepare", "move", "close the old database"
-_STANDING_STILL = (FREEZE, MOVE, SWITCH, REFRESH)
+_STANDING_STILL = (FREEZE, MOVE, SWITCH)
 _SHOWN = 5
 
 
@@ -52,7 +53,7 @@ class DatabaseMove:
         self._client: Optional[Client] = None
         self._inside: Optional[Seen] = None
         self._outside = ""
-        self.stages = Stages(site, params, _STANDING_STILL)
+        self.stages = Stages(site, params, _STANDING_STILL, Guard(site, params, touched(facts), facts.bundled))
 
     def try_credentials(self) -> None:
         """Log in to the target as the platform would, before that is written anywhere. Raises Unauthorized, NotFound or Unavailable."""
@@ -147,6 +148,7 @@ class DatabaseMove:
         folder, admin = self._folder(), self._admin()
         with self._source() as source:
             # Whoever else writes into it is stopped, too; what is closed is opened again when the move fails.
+            self.stages.note_statements(reopening(client, source, source.database), source.user, source.password, source.database)
             close_to_writers(client, source, source.database)
             self._give_up_earlier(folder)
             made = dump(client, source, folder, patience=self.stages.left)
@@ -163,13 +165,18 @@ class DatabaseMove:
 
     def take_back(self) -> str:
         """Let the platform go on with the bundled database; return in words what was undone."""
-        if not self.stages.pending:
-            return ""
-        try:
+        return self.stages.take_back(self._open)
+
+    def take_over(self, bundled: Mapping[str, Any]) -> None:
+        """Take back what a run left behind that was killed."""
+        self._bundled = bundled
+
+        def open_as(user: str, password: str) -> None:
+            # As the Secret was before that run.
+            self._user, self._password = user, password
             self._open()
-        except Failure as failure:
-            return f"{self.stages.take_back()} The bundled database may still be closed to writers ({failure.message}): run again.".strip()
-        return self.stages.take_back()
+
+        self.stages.take_over(open_as)
 
     def _open(self) -> None:
         with self._source() as source:

@@ -141,6 +141,7 @@ DRYCC_1_8 = Platform(
         data_planes=(DataPlane("istio.io/gateway-controller", "gateway.networking.k8s.io/gateway-name", "istio-proxy", 15021, "/healthz/ready"),),
     ),
     object_storage=_OBJECT_STORAGE_1_8,
+    start=("init-stack",),
 )
 
 DRYCC_HEAD = replace(

@@ -232,4 +232,6 @@ class Platform:
     router: Router
     object_storage: ObjectStorage
     database: Optional[Database] = None
+    # What stands before every command in the platform's images.
+    start: Tuple[str, ...] = ()
     notes: Tuple[str, ...] = field(default=())
