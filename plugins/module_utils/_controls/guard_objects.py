@@ -84,7 +84,8 @@ def _rules(cast: Cast, touched: Sequence[Tuple[str, str]]) -> List[Dict[str, Any
 
 def _pod(cast: Cast, uid: str) -> Dict[str, Any]:
     path = KINDS["Secret"].path(cast.namespace, cast.secret)
-    program = inspect.getsource(guard_program)
+    # The one line in it that an old Python does not know.
+    program = inspect.getsource(guard_program).replace("from __future__ import annotations\n", "")
 
     def python(stage: str) -> Dict[str, Any]:
         return _container(stage, cast.python, [*cast.start, "python3", "-c", program, stage, path, uid, f"{cast.silence:g}"])

@@ -6,6 +6,8 @@
 Its text runs in an image of the platform, the oldest of which has Python 3.5: nothing here may be newer, or be from outside of the standard library.
 """
 
+from __future__ import annotations
+
 import base64
 import functools
 import http.client
@@ -77,7 +79,7 @@ class Move:
         return bool(status == 200)
 
 
-def wait(move: Move, seconds: float) -> bool:
+def wait(move: Move, seconds: float, pause: float = LOOK) -> bool:
     """Wait until the move is ours: its holder gave no sign of life for so long, while the server could be asked. False when there is nothing to do."""
     beat, since = "", time.monotonic()
     while True:
@@ -98,20 +100,20 @@ def wait(move: Move, seconds: float) -> bool:
             # Whoever cannot be heard is not silent: the time begins anew.
             beat = ""
             say("the API server does not answer:", repr(error))
-        time.sleep(LOOK)
+        time.sleep(pause)
 
 
-def take_back(move: Move) -> None:
+def take_back(move: Move, pause: float = LOOK) -> None:
     """Let the platform go on: from where it was, or, once the move was through, from where it is now."""
-    if not persistently(move.look) or move.fields[HOLDER] != GUARD or move.fields[PHASE] == DONE:
+    if not persistently(move.look, pause) or move.fields[HOLDER] != GUARD or move.fields[PHASE] == DONE:
         return
     phase = move.fields[PHASE]
     # The settings first, the newest before the others; what stands still was noted first, and goes on last.
     for entry in reversed(json.loads(move.fields.get(UNDO, "[]"))):
         if entry["note"] or phase == ARMED:
-            persistently(functools.partial(undo, move.server, entry))
+            persistently(functools.partial(undo, move.server, entry), pause)
             say("done:", entry["path"])
-    persistently(lambda: finish(move))
+    persistently(lambda: finish(move), pause)
     say("the platform is where it was" if phase == ARMED else "the platform goes on from where it is")
 
 
@@ -134,7 +136,7 @@ def finish(move: Move) -> Optional[bool]:
     return True if not move.look() or move.write(**{PHASE: DONE}) else None
 
 
-def persistently(act: Callable[[], Optional[bool]]) -> bool:
+def persistently(act: Callable[[], Optional[bool]], pause: float) -> bool:
     """Call until there is an answer. The server may be away for long; nobody else takes care of the platform."""
     while True:
         try:
@@ -144,7 +146,7 @@ def persistently(act: Callable[[], Optional[bool]]) -> bool:
             say("not yet")
         except (OSError, ValueError, http.client.HTTPException) as error:
             say("the API server does not answer:", repr(error))
-        time.sleep(LOOK)
+        time.sleep(pause)
 
 
 def say(*words: object) -> None:
