@@ -85,7 +85,7 @@ contract: setup ## Every module on every platform: check mode, second run, secre
 	@$(PYTEST) tests/contract
 
 moves: setup ## Object storage and database of a whole platform moved out of the cluster
-	@$(PYTEST) tests/moves
+	@$(PYTEST) tests/moves $(PROOFS)
 
 integration: setup ## harden.yml and helm upgrade on the lab
 	@$(PYTEST) tests/integration $(PROOFS)
@@ -104,9 +104,10 @@ proof-matrix: tools ## Unit tests and a play with every ansible-core that the Py
 proof-faults: setup ## Rights taken away, policies, a server that dies: each ends in a documented error
 	@$(PYTEST) --proof build/proof-faults.json tests/integration -k faults
 
-proof-storage: setup ## Buckets and databases moved between real servers, with every fault; and both moves of a whole platform
+INTERRUPTIONS ?= 100
+proof-storage: setup ## Buckets and databases moved between real servers, with every fault; whole platforms, hit at random in the middle
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-proofs.txt || $(BIN)/python -m pip install --quiet -r requirements-proofs.txt
-	@$(PYTEST) --proof build/proof-storage.json tests/stores tests/databases tests/moves
+	@$(PYTEST) --proof build/proof-storage.json --interruptions $(INTERRUPTIONS) tests/stores tests/databases tests/moves
 
 demo: setup ## Real cluster, real platform, harden.yml twice; the lab stays
 	@$(LAB) up --name $(DEMO_LAB) --platform $(PLATFORM)

@@ -72,6 +72,8 @@ class Process:
             self.process.send_signal(signal.SIGABRT)
             self.process.wait()
             raise AssertionError(f"the run did not end within {_LONGEST_RUN:g} s") from None
+        if self.process.returncode == -signal.SIGINT:
+            return {"failed": True, "msg": "interrupted"}
         if self.process.returncode < 0:
             return None
         text = self._said.read_text()

@@ -67,6 +67,7 @@ class Guard:
         self._noted: List[Dict[str, Any]] = []
         self._enough = threading.Event()
         self._left: Optional[Mapping[str, str]] = None
+        self._permitted = False
 
     @property
     def armed(self) -> bool:
@@ -75,6 +76,8 @@ class Guard:
 
     def check_rights(self) -> None:
         """Raise Refused, before anything is touched, when a right is missing that the guard needs."""
+        if self._permitted:
+            return
         place = self._site.namespace
         wanted = [Right(verb, "", "secrets", place) for verb in ("create", "delete")]
         if self._params["guard"]:
@@ -87,6 +90,7 @@ class Guard:
         if missing:
             hint = f"They are in docs/rbac-moves.yml. {_ARGUMENT if self._params['guard'] else ''}".strip()
             raise Refused(f"Rights for the guard are missing: {', '.join(map(str, missing))}.", hint, "guard")
+        self._permitted = True
 
     # What a run before left behind
 
