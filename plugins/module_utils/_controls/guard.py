@@ -106,17 +106,23 @@ class Guard:
                 left = self._read() or {}
                 if left and left[BEAT] != beat:
                     raise Refused(f"Another run moves something of this platform (Secret {NAME}).", "Wait until it has ended.", subject=NAME)
+            if left.get(PHASE) == ARMED and STATEMENTS in left and self._database is None:
+                raise Refused(
+                    "A move of the database was broken off, and the old database is closed.",
+                    "Run workflow_database again, which takes that back first, or wait for the guard in the cluster.",
+                    subject=NAME,
+                )
             self._left = left
         return self._left.get(PHASE, "")
 
     def take_over(self, reopen: Callable[[str, str], None]) -> None:
         """Take back what a run left that has ended, as the guard would. ``reopen`` opens the old database as that role, with that password."""
-        self._holder = secrets.token_hex(8)
-        secret = self._secret()
-        self._patch(self._site.objects, {HOLDER: self._holder, BEAT: "0"}, secret["metadata"]["resourceVersion"])
-        self._live()
+        secret, holder = self._site.objects.get(KINDS["Secret"], NAME, self._site.namespace), secrets.token_hex(8)
+        self._patch(self._site.objects, {HOLDER: holder, BEAT: "0"}, secret["metadata"]["resourceVersion"])
+        self._holder = holder
         found = _texts(secret)
         try:
+            self._live()
             if found[PHASE] == ARMED and STATEMENTS in found:
                 reopen(found["user"], found["password"])
             for entry in reversed(json.loads(found[UNDO])) if found[PHASE] != DONE else ():
@@ -140,21 +146,20 @@ class Guard:
 
     def arm(self) -> None:
         """Leave the guard in the cluster and wait until it is on watch. Raises Refused when it does not come up, Conflict when another move is at work."""
-        self._holder = secrets.token_hex(8)
-        objects, fields = self._site.objects, {HOLDER: self._holder, PHASE: ARMED, BEAT: "0", UNDO: "[]"}
+        holder = secrets.token_hex(8)
+        fields = {HOLDER: holder, PHASE: ARMED, BEAT: "0", UNDO: "[]"}
         document = secret_of(self._site.namespace, NAME, {key: in_base64(text) for key, text in fields.items()})
+        # Whose it is, should it be there already, is to be looked at anew.
+        self._noted, self._left = [], None
+        made = self._site.connection.request("POST", KINDS["Secret"].path(self._site.namespace), body=document).data
+        self._holder = holder
         try:
-            made = objects.connection.request("POST", KINDS["Secret"].path(self._site.namespace), body=document).data
-        except Failure:
-            self._holder, self._left = "", None
-            raise
-        self._live()
-        if self._params["guard"]:
-            try:
+            self._live()
+            if self._params["guard"]:
                 self._set_up(str(made["metadata"]["uid"]))
-            except BaseException:
-                self.release()
-                raise
+        except BaseException:
+            self.release()
+            raise
 
     def _set_up(self, uid: str) -> None:
         place = self._site.namespace
@@ -209,17 +214,19 @@ class Guard:
         return found.get(PHASE, "") if found.get(HOLDER) == self._holder else ""
 
     def release(self) -> None:
-        """Take the guard away, with all that belongs to it: nothing stands still any more."""
+        """Take the guard away, with all that belongs to it: nothing stands still any more. Where that fails it has nothing to do, and the next run does it."""
         if not self._holder:
             return
         self._enough.set()
-        held = self.phase()
-        self._holder = ""
-        self._noted = []
         self._left = None
-        if held:
-            path = KINDS["Secret"].path(self._site.namespace, NAME)
-            self._site.connection.request("DELETE", path, body={"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"})
+        try:
+            if self.phase():
+                path = KINDS["Secret"].path(self._site.namespace, NAME)
+                self._site.connection.request("DELETE", path, body={"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"})
+        except Failure:
+            return
+        finally:
+            self._holder = ""
 
     def let_go(self) -> None:
         """Give no sign of life any more: the guard goes on with what we cannot take back."""
@@ -227,9 +234,6 @@ class Guard:
         self._holder = ""
 
     # The Secret
-
-    def _secret(self) -> Dict[str, Any]:
-        return self._site.objects.get(KINDS["Secret"], NAME, self._site.namespace)
 
     def _read(self) -> Optional[Dict[str, str]]:
         found = self._site.objects.find(KINDS["Secret"], NAME, self._site.namespace)

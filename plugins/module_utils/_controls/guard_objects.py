@@ -119,6 +119,7 @@ def _container(name: str, source: Source, command: List[str]) -> Dict[str, Any]:
         "imagePullPolicy": "IfNotPresent",
         "command": command,
         "volumeMounts": [dict(_VOLUME)],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         # A quota may ask for them; without limits of its own it could be the first to be ended when a node runs short.
         "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "500m", "memory": "64Mi"}},
     }

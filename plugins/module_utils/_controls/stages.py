@@ -154,13 +154,9 @@ class Stages:
             return known
 
     def _release(self) -> None:
-        """Nothing stands still any more: the guard goes. When it cannot be taken away, it finds nothing to do, and the next run takes it away."""
-        if self._guard is None:
-            return
-        try:
+        """Nothing stands still any more: the guard goes."""
+        if self._guard:
             self._guard.release()
-        except Failure:
-            self._guard.let_go()
 
     # What is done with what a run before left behind
 
