@@ -112,8 +112,8 @@ class Rounds:
                 told.troubles.append(f"a defect: {result['exception'][-1500:]}")
             # Whoever was not killed has taken back what it did, unless the cluster could not be asked: then the guard does.
             if patient or result is not None:
-                told.guard = self.guard() in ("armed", "committed")
-                if not processes.wait_until(lambda: not watch.frozen() and self.guard() in ("", "done"), SILENCE + SLACK, 0.5):
+                told.guard = bool(watch.frozen())
+                if not processes.wait_until(lambda: not watch.frozen(), SILENCE + SLACK, 0.5):
                     told.troubles.append(f"still frozen after {SILENCE + SLACK:g} s: {watch.frozen()}, {self.guard()}")
                 self.look(told, ("old", "new"))
             told.outcome += f", then {self.place()}"

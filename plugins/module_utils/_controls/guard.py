@@ -65,6 +65,7 @@ class Guard:
         self._database = database
         self._holder = ""
         self._noted: List[Dict[str, Any]] = []
+        self._statements = ""
         self._enough = threading.Event()
         self._left: Optional[Mapping[str, str]] = None
         self._permitted = False
@@ -150,7 +151,7 @@ class Guard:
         fields = {HOLDER: holder, PHASE: ARMED, BEAT: "0", UNDO: "[]"}
         document = secret_of(self._site.namespace, NAME, {key: in_base64(text) for key, text in fields.items()})
         # Whose it is, should it be there already, is to be looked at anew.
-        self._noted, self._left = [], None
+        self._noted, self._statements, self._left = [], "", None
         made = self._site.connection.request("POST", KINDS["Secret"].path(self._site.namespace), body=document).data
         self._holder = holder
         try:
@@ -199,9 +200,10 @@ class Guard:
         self._change(self._site.objects, **{UNDO: json.dumps(self._noted)})
 
     def note_statements(self, statements: str, user: str, password: str, database: str) -> None:
-        """Note down how the bundled database is opened again, before it is closed, and as whom. Raises Lost."""
+        """Note down how a database of the bundled server is opened again, before it is closed, and as whom. Raises Lost."""
         if self._holder:
-            self._change(self._site.objects, **{STATEMENTS: statements, "user": user, "password": password, "database": database})
+            self._statements += statements
+            self._change(self._site.objects, **{STATEMENTS: self._statements, "user": user, "password": password, "database": database})
 
     def commit(self) -> None:
         """Say that the move is through: from now on nothing is taken back, and what stands still goes on. Raises Lost when somebody took it back already."""
