@@ -59,6 +59,17 @@ class Mover:
         objects, place = self.platform.objects, self.platform.namespace
         return [objects.get(KINDS["Deployment"], "deis-controller", place)["spec"], objects.get(KINDS["Secret"], "database-creds", place)["data"]]
 
+    def old_database_is_closed(self) -> bool:
+        from lab import postgres
+        from lab.errors import LabError
+        from lab.seed import live
+
+        try:
+            return postgres.ask(live.database(self.platform.place), "SHOW default_transaction_read_only") == [["on"]]
+        except LabError:
+            # Just now the sessions are ended.
+            return False
+
     def writes_a_row(self) -> bool:
         """Whether the bundled database takes rows, which it does not while it is closed."""
         from lab import postgres
@@ -84,8 +95,9 @@ def test_a_killed_run_is_taken_back_by_the_guard_and_the_next_run_ends_what_is_l
     before = mover.settings()
     with Watch(mover.platform) as watch:
         process = mover.start()
-        stands_still(watch, process, 2)
+        assert processes.wait_until(lambda: mover.old_database_is_closed() or process.ended, 120)
         process.kill()
+        assert watch.still
         died = time.monotonic()
         assert processes.wait_until(lambda: not watch.still, SILENCE + SLACK, 0.2), mover.guard()
         assert time.monotonic() - died > SILENCE / 2, "it did not wait for a sign of life"

@@ -210,6 +210,11 @@ class Guard:
         if self._holder:
             self._change(self._site.objects, **{PHASE: COMMITTED})
 
+    def hold(self) -> None:
+        """Raise Lost when the move is no longer ours."""
+        if self._holder and not self.phase():
+            raise _lost()
+
     def phase(self) -> str:
         """Return how far the move is that we hold, nothing when it is no longer ours. Raises Failure while the server is away."""
         found = self._read() or {}
@@ -246,11 +251,7 @@ class Guard:
         for _attempt in range(_ATTEMPTS):
             secret = objects.find(KINDS["Secret"], NAME, self._site.namespace)
             if secret is None or text_in(secret, HOLDER) != self._holder:
-                raise Lost(
-                    "This run was not heard of for so long that the platform was taken back without it.",
-                    "Look at the network between this machine and the cluster, then run again.",
-                    NAME,
-                )
+                raise _lost()
             try:
                 self._patch(objects, fields, secret["metadata"]["resourceVersion"])
                 return
@@ -277,6 +278,14 @@ class Guard:
                 return
             except Failure:
                 continue
+
+
+def _lost() -> Lost:
+    return Lost(
+        "This run was not heard of for so long that the platform was taken back without it.",
+        "Look at the network between this machine and the cluster, then run again.",
+        NAME,
+    )
 
 
 def _texts(secret: Mapping[str, Any]) -> Dict[str, str]:

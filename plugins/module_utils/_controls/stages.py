@@ -103,7 +103,8 @@ class Stages:
                 self._release()
         deadline = Deadline(self._params["wait_timeout"])
         if stage == FREEZE:
-            wait_gone(self._site.objects, document, deadline)
+            # Pods that were let go on meanwhile would be waited for in vain.
+            wait_gone(self._site.objects, document, deadline, self._guard.hold if self._guard else lambda: None)
         elif stage != THAW and ref.kind in _WORKLOADS and ref.namespace == self._site.namespace:
             wait_ready(self._site.objects, [ref], deadline)
         return ref

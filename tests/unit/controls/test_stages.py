@@ -84,6 +84,9 @@ class Watchman:
         name = piece.changes[0].ref.name
         self.told.append(f"note {name} with {self.cluster.documents[name].get('spec', {}).get('replicas')}")
 
+    def hold(self) -> None:
+        self.told.append("hold")
+
     def commit(self) -> None:
         if not self.now:
             raise TimedOut("Somebody has taken it over.")
