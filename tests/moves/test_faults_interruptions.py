@@ -301,7 +301,11 @@ class DatabaseRounds(Rounds):
         opened += f'; GRANT CONNECT ON DATABASE "{name}" TO PUBLIC; COMMENT ON DATABASE "{name}" IS NULL'
         postgres.ask(inside, f"BEGIN READ WRITE; {opened}; COMMIT")
         self.answers()
-        self.postgres.sql(f'DROP DATABASE "{name}" WITH (FORCE)')
+        self.clear()
+
+    def clear(self) -> None:
+        """Empty the other server: what other tests have left there, with folders that are gone, is foreign."""
+        self.postgres.sql(f'DROP DATABASE IF EXISTS "{self.inside()["database"]}" WITH (FORCE)')
 
 
 def keep(told: Told) -> None:
@@ -360,6 +364,7 @@ def test_database(answering: Installed, sown: Sown, postgres: Postgres, tmp_path
         "work_folder": str(tmp_path / "work"),
     }
     rounds = DatabaseRounds(answering, postgres, tmp_path, options, random.Random(f"database {seed}"), report)
+    rounds.clear()
     rounds.measure()
     rounds.bring_back()
     rounds.run(count - count // 2, 1)
