@@ -105,9 +105,10 @@ proof-matrix: tools ## Unit tests and a play with every ansible-core that the Py
 proof-faults: setup ## Rights taken away, policies, a server that dies: each ends in a documented error
 	@$(PYTEST) --proof build/proof-faults.json tests/integration -k faults
 
-proof-storage: setup ## Buckets, databases and images moved between real servers, with every fault; and the moves of a whole platform
+INTERRUPTIONS ?= 100
+proof-storage: setup ## Buckets, databases and images moved between real servers, with every fault; whole platforms, hit at random in the middle
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-proofs.txt || $(BIN)/python -m pip install --quiet -r requirements-proofs.txt
-	@$(PYTEST) --proof build/proof-storage.json tests/stores tests/databases tests/registries tests/moves
+	@$(PYTEST) --proof build/proof-storage.json --interruptions $(INTERRUPTIONS) tests/stores tests/databases tests/registries tests/moves
 
 molecule: setup ## Each role for hosts in Molecule, on real systemd hosts
 	@$(PYTEST) tests/hosts/test_molecule.py

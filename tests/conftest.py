@@ -46,6 +46,8 @@ def interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--proof", type=pathlib.Path, help="write every test's outcome and seconds to this file, as JSON")
+    parser.addoption("--interruptions", type=int, default=2, help="how many moves of a whole platform are hit at random")
+    parser.addoption("--interruption-seed", type=int, default=1, help="the same number hits them in the same way")
 
 
 def pytest_configure(config: pytest.Config) -> None:

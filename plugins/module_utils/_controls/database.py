@@ -13,6 +13,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.control i
 from ansible_collections.paas.hardening.plugins.module_utils._controls.database_move import CLEAR, CLOSE, MOVE, PREPARE, DatabaseMove
 from ansible_collections.paas.hardening.plugins.module_utils._controls.database_place import Relocation, arrived, begun, fields_of, relocations, remembers
 from ansible_collections.paas.hardening.plugins.module_utils._controls.freezing import freeze, frozen_replicas, thaw
+from ansible_collections.paas.hardening.plugins.module_utils._controls.stages import TAKE_BACK, interrupted
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Finding, Proof, Source
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Plan
@@ -43,6 +44,8 @@ class Observed(NamedTuple):
     inside: Mapping[str, Optional[Seen]]
     outside: Mapping[str, str]
     closed: Optional[bool]
+    # How far a run came that was killed in the middle.
+    interrupted: str = ""
 
     @property
     def at_target(self) -> bool:
@@ -75,6 +78,7 @@ class DatabaseControl:
         "connections": {"type": "int"},
         "old_database": {"type": "str", "choices": ["read_only", "keep"], "default": "read_only"},
         "freeze_timeout": {"type": "int", "default": 3600},
+        "guard": {"type": "bool", "default": True},
         "client_folder": {"type": "path"},
         "work_folder": {"type": "path", "default": "~/.cache/paas.hardening/database"},
     }
@@ -91,6 +95,9 @@ class DatabaseControl:
         there = arrived(facts, settings, wanted, moves)
         bundled = settings.workloads.get((facts.bundled.kind, facts.bundled.name))
         move = self._move = self._move or DatabaseMove(site, params, facts, moves, secret)
+        broken_off = move.stages.left_behind()
+        if broken_off:
+            return Observed(moves, settings, dict.fromkeys(there, False), wanted, {}, {}, None, broken_off)
         if all(there.values()):
             if not all(entry.holds for entry in wanted):
                 move.try_credentials()
@@ -102,6 +109,7 @@ class DatabaseControl:
                 "Bring it back first (helm rollback).",
                 subject=facts.bundled.name,
             )
+        move.stages.check_rights()
         if not any(there.values()):
             move.stages.adopt([document for document in settings.workloads.values() if frozen_replicas(document) is not None])
         waiting = [entry for entry in moves if not there[entry.role]]
@@ -111,6 +119,8 @@ class DatabaseControl:
         return Observed(moves, settings, there, wanted, inside, outside, False)
 
     def wanted(self, platform: Platform, params: Mapping[str, Any], observed: Observed) -> List[Wanted]:
+        if observed.interrupted:
+            return [interrupted(observed.interrupted)]
         facts = platform.database
         writers = _writers(facts, observed.settings)
         wanted: List[Wanted] = []
@@ -140,7 +150,13 @@ class DatabaseControl:
         return self._move
 
     def carry_out(self, site: Site, params: Mapping[str, Any], plan: Plan) -> None:
-        self._at_work.carry_out(plan)
+        if plan.changes[0].stage == TAKE_BACK:
+            facts = site.platform.database
+            self._at_work.take_over(site.objects.get(KINDS[facts.bundled.kind], facts.bundled.name, site.namespace))
+            # What it saw was half a move.
+            self._move = None
+        else:
+            self._at_work.carry_out(plan)
 
     def take_back(self) -> str:
         return self._move.take_back() if self._move else ""

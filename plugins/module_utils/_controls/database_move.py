@@ -9,16 +9,17 @@ import contextlib
 import os
 from dataclasses import replace
 from functools import partial
-from typing import Any, Callable, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.forward import forwarded
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.streams import http_through
-from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import REFRESH, SWITCH, Settings, text_in, workload_of
+from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import SWITCH, Settings, text_in, touched, workload_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Site
 from ansible_collections.paas.hardening.plugins.module_utils._controls.credentials import read_file
 from ansible_collections.paas.hardening.plugins.module_utils._controls.database_place import Relocation, component_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.database_pools import pools_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.freezing import FREEZE, THAW
+from ansible_collections.paas.hardening.plugins.module_utils._controls.guard import Guard
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import patiently, ready_pods
 from ansible_collections.paas.hardening.plugins.module_utils._controls.stages import Stages
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotFound, NotProven, Refused, Unauthorized
@@ -27,7 +28,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.plan import P
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases import target as marks
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import Client, find
-from ansible_collections.paas.hardening.plugins.module_utils._host.databases.freeze import close_to_writers, closed, reopen
+from ansible_collections.paas.hardening.plugins.module_utils._host.databases.freeze import close_to_writers, closed, reopen, reopening
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.inspect import Database as Seen
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.inspect import connections_needed, look, room, visits
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.move import Dump, dump, load, restore
@@ -37,7 +38,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.databases.ser
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Database
 
 PREPARE, MOVE, CLEAR, CLOSE = "prepare", "move", "clear the way", "close the old database"
-_STANDING_STILL = (FREEZE, MOVE, SWITCH, REFRESH)
+_STANDING_STILL = (FREEZE, MOVE, SWITCH)
 _SHOWN = 5
 # The database that a superuser enters to ask about the others.
 _ALWAYS = "postgres"
@@ -59,7 +60,8 @@ class DatabaseMove:
         self._inside: Optional[Mapping[str, Optional[Seen]]] = None
         self._outside: Optional[Mapping[str, str]] = None
         self._enough = self._in_use = False
-        self.stages = Stages(site, params, _STANDING_STILL)
+        self._reopening: Dict[str, str] = {}
+        self.stages = Stages(site, params, _STANDING_STILL, Guard(site, params, touched(facts), facts.bundled))
 
     def try_credentials(self) -> None:
         """Log in to each target as the platform would, before that is written anywhere. Raises Unauthorized, NotFound or Unavailable."""
@@ -201,6 +203,8 @@ class DatabaseMove:
         folder, admin = self._folder(entry), self._admin()
         with self._source(entry.source) as source:
             # Whoever else writes into it is stopped, too; what is closed is opened again when the move fails.
+            self._reopening[entry.role] = reopening(client, source, source.database)
+            self.stages.note_statements("".join(self._reopening.values()), source.user, source.password, source.database)
             close_to_writers(client, source, source.database)
             if self._is_restored(entry, folder):
                 differences = compare(fingerprint(client, source), fingerprint(client, entry.target), owner=entry.target.user)
@@ -221,13 +225,19 @@ class DatabaseMove:
 
     def take_back(self) -> str:
         """Let the platform go on with the bundled database; return in words what was undone."""
-        if not self.stages.pending:
-            return ""
-        try:
+        return self.stages.take_back(self._open)
+
+    def take_over(self, bundled: Mapping[str, Any]) -> None:
+        """Take back what a run left behind that was killed."""
+        self._bundled = bundled
+
+        def open_as(user: str, password: str) -> None:
+            # As the Secret was before that run.
+            self._superuser = (user, password)
+            self._waiting = frozenset(entry.role for entry in self._moves)
             self._open()
-        except Failure as failure:
-            return f"{self.stages.take_back()} The bundled database may still be closed to writers ({failure.message}): run again.".strip()
-        return self.stages.take_back()
+
+        self.stages.take_over(open_as)
 
     def _open(self) -> None:
         with self._inner() as (server, known):

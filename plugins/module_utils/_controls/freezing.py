@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Optional
+from typing import Any, Callable, List, Mapping, Optional
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
@@ -49,10 +49,11 @@ def thaw(workload: Mapping[str, Any], why: str) -> List[Wanted]:
     ]
 
 
-def wait_gone(objects: Objects, workload: Mapping[str, Any], deadline: Deadline) -> None:
-    """Wait until no pod of the workload is there, not even one that is ending. Raises TimedOut."""
+def wait_gone(objects: Objects, workload: Mapping[str, Any], deadline: Deadline, look_on: Callable[[], None] = lambda: None) -> None:
+    """Wait until no pod of the workload is there, not even one that is ending, calling ``look_on`` meanwhile. Raises TimedOut, or what that raises."""
     metadata = workload["metadata"]
     while any(objects.list_metadata(KINDS["Pod"], namespace=metadata["namespace"], labels=selector_text(workload))):
+        look_on()
         if not deadline.pause(_POLL):
             raise TimedOut(
                 f"Pods of {workload['kind']} {metadata['name']} are still there after {deadline.seconds:g} s.",

@@ -27,6 +27,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.component
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Recommendation, Site, Wanted
 from ansible_collections.paas.hardening.plugins.module_utils._controls.freezing import freeze, frozen_replicas, thaw
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import container_of, variable_of
+from ansible_collections.paas.hardening.plugins.module_utils._controls.stages import TAKE_BACK, interrupted
 from ansible_collections.paas.hardening.plugins.module_utils._controls.store_move import BACK_UP, COPY, COPY_REST, PREPARE, RETIRE, Move, Pair
 from ansible_collections.paas.hardening.plugins.module_utils._controls.store_target import ARGUMENTS, Target, target_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Refused
@@ -58,6 +59,8 @@ class Observed(NamedTuple):
     # Every setting as it should be, in the order in which they are written.
     wanted: Tuple[Wanted, ...]
     namespace: str
+    # How far a run came that was killed in the middle.
+    interrupted: str = ""
 
     @property
     def moved(self) -> bool:
@@ -76,6 +79,7 @@ class ObjectStorageControl:
         "old_store": {"type": "str", "choices": ["keep", "scaled_down"], "default": "keep"},
         "confirm_old_store_loss": {"type": "bool", "default": False},
         "freeze_timeout": {"type": "int", "default": 900},
+        "guard": {"type": "bool", "default": True},
         "rclone": {"type": "path"},
         "work_folder": {"type": "path", "default": "~/.cache/paas.hardening/object-storage"},
     }
@@ -105,6 +109,9 @@ class ObjectStorageControl:
         bundled = settings.workloads.get((facts.bundled.workload.kind, facts.bundled.workload.name))
         credentials = site.objects.find(KINDS["Secret"], facts.bundled.secret, site.namespace)
         pairs: Tuple[Pair, ...] = ()
+        broken_off = self._move.stages.left_behind()
+        if broken_off:
+            return Observed(target, settings, at_target, bundled, False, (), tuple(wanted), site.namespace, broken_off)
         if not all(at_target.values()):
             if params["state"] == "external":
                 _refuse_third_store(facts, settings, at_target)
@@ -154,6 +161,8 @@ class ObjectStorageControl:
         return {variable: inside[variable.rpartition("_")[2]] for variable in outside if variable.rpartition("_")[2] in inside}
 
     def wanted(self, platform: Platform, params: Mapping[str, Any], observed: Observed) -> List[Wanted]:
+        if observed.interrupted:
+            return [interrupted(observed.interrupted)]
         facts = platform.object_storage
         writers = [workload_of(observed.settings, workload) for user in facts.users if user.writes for workload in user.workloads]
         wanted: List[Wanted] = []
@@ -197,7 +206,12 @@ class ObjectStorageControl:
         return self._move
 
     def carry_out(self, site: Site, params: Mapping[str, Any], plan: Plan) -> None:
-        self._at_work.carry_out(plan)
+        if plan.changes[0].stage == TAKE_BACK:
+            self._at_work.stages.take_over()
+            # What it saw was half a move.
+            self._move = self._target = None
+        else:
+            self._at_work.carry_out(plan)
 
     def take_back(self) -> str:
         return self._move.stages.take_back() if self._move else ""

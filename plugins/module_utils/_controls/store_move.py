@@ -15,16 +15,17 @@ from ansible_collections.paas.hardening.plugins.module_utils._cluster.forward im
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.streams import execute, http_through
 from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import (
-    REFRESH,
     SWITCH,
     Settings,
     in_base64,
     present,
     text_in,
+    touched,
     workload_of,
 )
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Site, Wanted
 from ansible_collections.paas.hardening.plugins.module_utils._controls.freezing import FREEZE
+from ansible_collections.paas.hardening.plugins.module_utils._controls.guard import Guard
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import patiently, ready_pods
 from ansible_collections.paas.hardening.plugins.module_utils._controls.stages import Stages
 from ansible_collections.paas.hardening.plugins.module_utils._controls.store_target import Target
@@ -40,7 +41,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.stores.transf
 
 PREPARE, COPY, BACK_UP, COPY_REST, RETIRE = "prepare", "copy", "back up", "copy the rest", "retire"
 # Stages between which the platform stands still: a failure there leads back.
-_STANDING_STILL = (FREEZE, BACK_UP, COPY_REST, SWITCH, REFRESH)
+_STANDING_STILL = (FREEZE, BACK_UP, COPY_REST, SWITCH)
 _ROWS = "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname not in ('pg_catalog', 'information_schema') order by 1;\n"
 _MANIFESTS = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
 
@@ -103,7 +104,7 @@ class Move:
         self._tried = False
         self._credentials: Mapping[str, Any] = {}
         self._bundled: Optional[Mapping[str, Any]] = None
-        self.stages = Stages(site, params, _STANDING_STILL)
+        self.stages = Stages(site, params, _STANDING_STILL, Guard(site, params, touched(self._facts)))
         self._rows: Optional[Mapping[str, int]] = None
 
     @property
@@ -134,6 +135,7 @@ class Move:
             )
         self._bundled, self._credentials = bundled, credentials
         if self._pairs is None:
+            self.stages.check_rights()
             with self._origin.reach() as source, self._destination.reach() as target:
                 self._pairs = tuple(self._pair(source, target, role) for role in self._origin.buckets)
         return self._pairs

@@ -232,6 +232,7 @@ DRYCC_1_8 = Platform(
     object_storage=_OBJECT_STORAGE_1_8,
     database=_DATABASES_1_8,
     registry=DRYCC_1_8_IMAGES,
+    start=("init-stack",),
 )
 
 DRYCC_HEAD = replace(

@@ -331,4 +331,6 @@ class Platform:
     object_storage: ObjectStorage
     database: Database
     registry: Optional[ImageRegistry] = None
+    # What stands before every command in the platform's images.
+    start: Tuple[str, ...] = ()
     notes: Tuple[str, ...] = field(default=())

@@ -67,15 +67,54 @@ class Cluster:
         return [name for name, document in self.documents.items() if FROZEN in document["metadata"].get("annotations", {})]
 
 
+class Watchman:
+    """A guard in memory, that writes down what it is told, between the writes to the cluster."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.told: list[str] = []
+        self.armed = False
+        self.now = "armed"
+
+    def arm(self) -> None:
+        self.armed = True
+        self.told.append("arm")
+
+    def note(self, piece: Plan) -> None:
+        name = piece.changes[0].ref.name
+        self.told.append(f"note {name} with {self.cluster.documents[name].get('spec', {}).get('replicas')}")
+
+    def hold(self) -> None:
+        self.told.append("hold")
+
+    def commit(self) -> None:
+        if not self.now:
+            raise TimedOut("Somebody has taken it over.")
+        self.now = "committed"
+        self.told.append(f"commit with {self.cluster.replicas()}")
+
+    def phase(self) -> str:
+        return self.now
+
+    def release(self) -> None:
+        self.armed = False
+        self.told.append(f"release with {self.cluster.replicas()}")
+
+    def let_go(self) -> None:
+        self.armed = False
+        self.told.append("let go")
+
+
 def pieces(*wanted: Wanted) -> list[Plan]:
     return list(plan_of(wanted).pieces())
 
 
-def stages_of(cluster: Any, **more: Any) -> Stages:
-    return Stages(cluster, {**PARAMS, **more}, ("freeze", "switch"))
+def stages_of(cluster: Any, guard: Any = None, **more: Any) -> Stages:
+    return Stages(cluster, {**PARAMS, **more}, ("freeze", "switch"), guard)
 
 
 def frozen(cluster: Cluster, stages: Stages) -> None:
+    stages.begin("freeze")
     for document in list(cluster.documents.values()):
         for piece in pieces(*freeze(copy.deepcopy(document), "why")):
             stages.write("freeze", piece)
@@ -144,3 +183,65 @@ def test_standing_still_has_an_end() -> None:
     stages.begin("copy")
     with pytest.raises(TimedOut, match="stage switch"):
         stages.begin("switch")
+
+
+def thawed(cluster: Cluster, stages: Stages, *names: str) -> None:
+    for name in names:
+        for piece in pieces(*thaw(cluster.get("", name, ""), "why")):
+            stages.write("thaw", piece)
+
+
+def test_the_guard_knows_of_each_write_before_it_is_made_and_goes_when_all_goes_on() -> None:
+    cluster = Cluster("web", "api")
+    guard = Watchman(cluster)
+    stages = stages_of(cluster, guard)
+    frozen(cluster, stages)
+    thawed(cluster, stages, "web", "api")
+    assert guard.told == [
+        "arm",
+        "note web with 2",
+        "note api with 2",
+        "commit with {'web': 0, 'api': 0}",
+        "commit with {'web': 2, 'api': 0}",
+        "release with {'web': 2, 'api': 2}",
+    ]
+
+
+def test_what_the_guard_has_taken_over_is_left_to_it() -> None:
+    cluster = Cluster("web")
+    guard = Watchman(cluster)
+    stages = stages_of(cluster, guard)
+    frozen(cluster, stages)
+    guard.now = ""
+    with pytest.raises(TimedOut):
+        thawed(cluster, stages, "web")
+    reopened: list[str] = []
+    assert "guard" in stages.take_back(lambda: reopened.append("database"))
+    assert cluster.replicas() == {"web": 0}
+    assert reopened == []
+
+
+def test_what_is_through_for_the_guard_is_through_although_the_answer_was_lost() -> None:
+    cluster = Cluster("web")
+    guard = Watchman(cluster)
+    stages = stages_of(cluster, guard)
+    frozen(cluster, stages)
+    guard.now = "committed"
+    reopened: list[str] = []
+    stages.take_back(lambda: reopened.append("database"))
+    assert cluster.replicas() == {"web": 2}
+    assert reopened == []
+
+
+def test_what_we_cannot_take_back_is_left_to_the_guard() -> None:
+    cluster = Cluster("web")
+    guard = Watchman(cluster)
+    stages = stages_of(cluster, guard)
+    frozen(cluster, stages)
+
+    def closed() -> None:
+        raise Unavailable("The database is away.", "")
+
+    assert "The database is away." in stages.take_back(closed)
+    assert cluster.replicas() == {"web": 2}
+    assert guard.told[-1] == "let go"

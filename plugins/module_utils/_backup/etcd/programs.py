@@ -25,7 +25,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.errors import
 )
 from ansible_collections.paas.hardening.plugins.module_utils._core.redact import scrub
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
-from ansible_collections.paas.hardening.plugins.module_utils._host.databases.programs import tied_to
+from ansible_collections.paas.hardening.plugins.module_utils._host.lifeline import tied
 
 Version = Tuple[int, int, int]
 NAMES = ("etcd", "etcdctl", "etcdutl")
@@ -115,16 +115,17 @@ def start(command: Sequence[str], folder: str, log: int) -> subprocess.Popen[byt
 
 
 def _start(command: Sequence[str], folder: str, output: int, complaint: int) -> subprocess.Popen[bytes]:
+    if not os.access(command[0], os.X_OK):
+        raise MissingDependency(f"{command[0]} cannot be started.", _INSTALL, command[0])
     try:
         return subprocess.Popen(
-            list(command),
+            tied(command),
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=complaint,
             env=environment(),
             start_new_session=True,
-            preexec_fn=tied_to(os.getpid()),
         )
     except OSError as error:
         raise MissingDependency(f"{command[0]} cannot be started: {error.strerror}.", _INSTALL, command[0]) from None

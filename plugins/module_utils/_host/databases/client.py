@@ -117,12 +117,12 @@ class Session:
         Values are quoted by psql itself and travel through its input. Raises the failures of failures.translate, TimedOut, or Invalid for a value that
         PostgreSQL cannot hold.
         """
-        lines = self._tell(f"{_assignments(values)}SELECT pg_catalog.row_to_json(answer_) FROM (\n{sql}\n) answer_;", "reading")
+        lines = self._tell(f"{assignments(values)}SELECT pg_catalog.row_to_json(answer_) FROM (\n{sql}\n) answer_;", "reading")
         return [json.loads(line) for line in lines]
 
     def execute(self, sql: str, values: Optional[Values] = None, doing: str = "writing") -> None:
         """Run statements whose results nobody needs. Values as in query; ``doing`` completes "while ..." in an error."""
-        self._tell(f"{_assignments(values)}{sql};", doing)
+        self._tell(f"{assignments(values)}{sql};", doing)
 
     def _tell(self, script: str, doing: str, connect: bool = False) -> List[str]:
         """Hand a script to psql and return the lines that it prints, once it is through with it."""
@@ -156,7 +156,7 @@ class Session:
         return bytes(output[: -len(end)]).decode("utf-8", "surrogateescape").split("\n")[:-1]
 
 
-def _assignments(values: Optional[Values]) -> str:
+def assignments(values: Optional[Values]) -> str:
     """Return the meta-commands that hand values to psql. They stand on its input, and psql quotes them where they are used."""
     text = ""
     for name, value in (values or {}).items():

@@ -11,11 +11,11 @@ of it gets an error at its first write, so it cannot write by mistake; the proof
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Refused, TimedOut
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
-from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import Client, Row, Session
+from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import Client, Row, Session, assignments
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.server import APPLICATION, Server
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.settings import READ_ONLY, Before, closing, stored_settings
 
@@ -74,7 +74,7 @@ def close_to_writers(client: Client, admin: Server, database: str, keep_out: boo
                 f"role {admin.user}",
             )
         _refuse_prepared(found, database)
-        before = already or Before(stored_settings(session, database).get(READ_ONLY), found["datconnlimit"], found["public"])
+        before = already or _before(session, database, found)
         commands = ["COMMENT ON DATABASE :\"database\" IS :'mark'", f'ALTER DATABASE :"database" SET {READ_ONLY} = on']
         if keep_out:
             commands += ['ALTER DATABASE :"database" CONNECTION LIMIT 0', 'REVOKE CONNECT ON DATABASE :"database" FROM PUBLIC']
@@ -94,17 +94,35 @@ def reopen(client: Client, admin: Server, database: str) -> bool:
         before, comment = closing(session, database)
         if before is None:
             return False
-        values = {"database": database, "read_only": before.read_only or "", "limit": str(before.limit), "comment": comment}
-        commands = [
-            f'ALTER DATABASE :"database" RESET {READ_ONLY}' if before.read_only is None else f"ALTER DATABASE :\"database\" SET {READ_ONLY} = :'read_only'",
-            'ALTER DATABASE :"database" CONNECTION LIMIT :limit',
-            *(['GRANT CONNECT ON DATABASE :"database" TO PUBLIC'] if before.public else []),
-            "COMMENT ON DATABASE :\"database\" IS :'comment'",
-        ]
-        _together(session, commands, values, f"opening database {database} again")
+        _together(session, *_opening(before, database, comment), f"opening database {database} again")
         for reader in _writers(session, database):
             _end(session, reader)
         return True
+
+
+def reopening(client: Client, admin: Server, database: str) -> str:
+    """Return what psql has to be told to do what ``reopen`` does, before or after the database is closed: for somebody who has nothing but psql."""
+    with client.session(admin) as session:
+        before, comment = closing(session, database)
+        commands, values = _opening(before or _before(session, database, _facts(session, database)), database, comment)
+    end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = :'database' AND pid <> pg_backend_pid();"
+    return f"{assignments(values)}BEGIN READ WRITE; {'; '.join(commands)}; COMMIT;\n{end}\n"
+
+
+def _opening(before: Before, database: str, comment: str) -> Tuple[List[str], Dict[str, str]]:
+    """Return the commands that open a database, and the values in them."""
+    values = {"database": database, "read_only": before.read_only or "", "limit": str(before.limit), "comment": comment}
+    commands = [
+        f'ALTER DATABASE :"database" RESET {READ_ONLY}' if before.read_only is None else f"ALTER DATABASE :\"database\" SET {READ_ONLY} = :'read_only'",
+        'ALTER DATABASE :"database" CONNECTION LIMIT :limit',
+        *(['GRANT CONNECT ON DATABASE :"database" TO PUBLIC'] if before.public else []),
+        "COMMENT ON DATABASE :\"database\" IS :'comment'",
+    ]
+    return commands, values
+
+
+def _before(session: Session, database: str, found: Row) -> Before:
+    return Before(stored_settings(session, database).get(READ_ONLY), found["datconnlimit"], found["public"])
 
 
 def _together(session: Session, commands: List[str], values: Dict[str, str], doing: str) -> None:

@@ -5,20 +5,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import signal
 import subprocess
 import tempfile
 from contextlib import ExitStack, contextmanager
-from typing import IO, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, cast
+from typing import IO, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple, cast
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import MissingDependency, TimedOut
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.server import NOWHERE, Server
+from ansible_collections.paas.hardening.plugins.module_utils._host.lifeline import tied
 
-_PR_SET_PDEATHSIG = 1
 # Of a complaint no more than this is kept: an error can repeat a whole row.
 _LONGEST_COMPLAINT = 65536
 _CHUNK = 65536
@@ -32,31 +31,6 @@ class Ended(NamedTuple):
     status: int
     output: str
     complaint: str
-
-
-def _prctl() -> Optional[Callable[[int, int], int]]:
-    """Return the call that ties a child to us, where the system has it: Linux only."""
-    try:
-        return ctypes.CDLL(None, use_errno=True).prctl
-    except (OSError, AttributeError):
-        return None
-
-
-# Looked up now, since a child between fork and exec must do as little as possible.
-_TIE = _prctl()
-
-
-def tied_to(parent: int) -> Callable[[], None]:
-    """Return what a child has to do between fork and exec, so that it is ended when its parent is."""
-
-    def tie() -> None:
-        if _TIE is not None:
-            _TIE(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            # We may have been ended before the tie was made.
-            if os.getppid() != parent:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    return tie
 
 
 class Entrance(NamedTuple):
@@ -97,16 +71,17 @@ def _passfile(stack: ExitStack, line: bytes) -> Tuple[str, Sequence[int]]:
 
 def start(command: Sequence[str], inside: Entrance, complaint: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start a program with pipes for its input and output. It ends when we do, and has a process group of its own. Raises MissingDependency."""
+    if not os.access(command[0], os.X_OK):
+        raise MissingDependency(f"{command[0]} cannot be started.", "Install PostgreSQL's client programs, or give their folder.", command[0])
     try:
         return subprocess.Popen(
-            list(command),
+            tied(command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaint,
             env=inside.environment,
             pass_fds=inside.descriptors,
             start_new_session=True,
-            preexec_fn=tied_to(os.getpid()),
             bufsize=0,
         )
     except OSError as error:

@@ -14,7 +14,6 @@ import shutil
 import signal
 import ssl
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -24,6 +23,7 @@ from typing import IO, Any, Callable, Deque, Dict, List, Mapping, Optional, Sequ
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, MissingDependency, Refused, TimedOut, Unavailable
 from ansible_collections.paas.hardening.plugins.module_utils._core.redact import scrub
+from ansible_collections.paas.hardening.plugins.module_utils._host.lifeline import tied
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.failures import UNKNOWN_CAUSE, UNREACHABLE, Complaint, read_complaint
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.store import Store
 
@@ -60,13 +60,6 @@ _FLAGS = (
     "--timeout=90s",
     "--no-unicode-normalization",  # two spellings of one letter are two keys
     "--ask-password=false",
-)
-# The kernel ends the child when we die, whatever ends us. Done in a process of its own: between fork and exec of a threaded one Python must not run.
-_GUARD = (
-    "import ctypes, os, signal, sys\n"
-    "ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))\n"
-    "if os.getppid() != int(sys.argv[1]): os._exit(1)\n"
-    "os.execv(sys.argv[2], sys.argv[2:])\n"
 )
 _CHUNK = 1 << 16
 _LONGEST_LINE = 16 << 20  # a dumped page of a listing
@@ -129,7 +122,7 @@ class Engine:
             given.write(content)
             given.seek(0)
             dump = ("--dump=responses",) if on_answer else ()
-            command = [*self._guarded(), self.path, *words, *_FLAGS, *dump, *_authorities(stores.values())]
+            command = tied([self.path, *words, *_FLAGS, *dump, *_authorities(stores.values())])
             # Its own session: Ctrl-C is ours to pass on.
             process = subprocess.Popen(
                 command,
@@ -144,9 +137,6 @@ class Engine:
             finally:
                 _end(process)
         return watch.verdict(process.returncode, words[0], tolerant)
-
-    def _guarded(self) -> List[str]:
-        return [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid())] if sys.platform.startswith("linux") else []
 
 
 def find(given: Optional[str] = None) -> Engine:
