@@ -22,7 +22,7 @@ PLAYBOOK := $(BIN)/ansible-playbook
 DEMO_LAB ?= demo
 PLATFORM ?= hephy
 
-.PHONY: help setup lint sanity unit lab-test contract moves integration test molecule proof-matrix proof-faults proof-storage proof-hosts demo bench build clean
+.PHONY: help setup lint sanity unit lab-test contract moves integration test molecule proof-matrix proof-faults proof-upgrade proof-storage proof-hosts demo bench build clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -93,7 +93,7 @@ integration: setup ## harden.yml and helm upgrade on the lab
 # What the tests build is built before they begin, where its progress can be seen. Three processes share the tests out: most of them wait for a cluster.
 WORKERS ?= 3
 # These have commands of their own.
-PROOFS := --ignore=tests/quality/test_matrix.py --ignore-glob='*/test_faults_*' --ignore-glob='tests/stores/test_*' --ignore-glob='tests/databases/test_*' \
+PROOFS := -m 'not proof' --ignore=tests/quality/test_matrix.py --ignore-glob='*/test_faults_*' --ignore-glob='tests/stores/test_*' --ignore-glob='tests/databases/test_*' \
     --ignore-glob='*/test_proof_*' --ignore-glob='tests/registries/test_*' --ignore=tests/hosts/test_firewall.py --ignore=tests/hosts/test_molecule.py
 test: setup ## All tests but the proofs; ends with one summary
 	@$(LAB) images --programs --platforms
@@ -104,6 +104,9 @@ proof-matrix: tools ## Unit tests and a play with every ansible-core that the Py
 
 proof-faults: setup ## Rights taken away, policies, a server that dies: each ends in a documented error
 	@$(PYTEST) --proof build/proof-faults.json tests/integration -k faults
+
+proof-upgrade: setup ## What the next helm upgrade does, said before and seen after: Helm 2, 3 and 4, every manner of writing
+	@$(PYTEST) --proof build/proof-upgrade.json tests/integration/test_upgrade_truth.py tests/integration/test_release_records.py
 
 INTERRUPTIONS ?= 100
 proof-storage: setup ## Buckets, databases and images moved between real servers, with every fault; whole platforms, hit at random in the middle

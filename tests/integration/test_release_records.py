@@ -116,6 +116,7 @@ def test_not_from_helm(probe: ProbeRelease, objects: Objects) -> None:
     assert find_release(objects, alone) is None
 
 
+@pytest.mark.proof
 def test_helm2_is_looked_for_where_it_was_told(lab_cluster: Cluster, connection: Connection, objects: Objects, namespace: str, tmp_path: File) -> None:
     with opened("helm 2", lab_cluster, connection, namespace, tmp_path, print) as probe:
         probe.install({})
