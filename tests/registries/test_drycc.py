@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pytest
 from tests.contract.installed import Installed, install, remove_others
 from tests.moves.conftest import Mover, file_with
 from tests.quality.checkout import ROOT
+from tests.registries.killed import run_for
 
 if TYPE_CHECKING:
     from lab.cluster import Cluster
@@ -139,6 +141,28 @@ def test_every_component_is_told_and_back(mover: Mover, image: PushedImage, serv
     assert pod["containers"][0]["image"] == f"{inside(platform)}/{APP}/{APP}:git-abc1234"
     assert platform.objects.find("Secret", PULL_SECRET, APP) is None
     assert registry.of_platform(platform.place).pull(image) > 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_run_that_is_killed_is_gone_on_with_by_the_next(mover: Mover, image: PushedImage, seed: int, report: Callable[[str], None]) -> None:
+    platform, chance = mover.platform, random.Random(seed)
+    kinds = ("Deployment", "DaemonSet", "CronJob", "Secret")
+    before = platform.documents(kinds)
+    options = dict(mover.task().options)
+    told = []
+    for way, share in (("external", chance.random()), ("reverted", chance.random())):
+        # As long as a whole run takes on a quiet machine.
+        killed, seconds = run_for({**options, "state": way}, 2 + share * 25)
+        told.append(f"{way}: {'killed' if killed else 'ended'} after {seconds:.1f} s")
+        done = mover.result(state=way)
+        assert done["proof"]["verdict"] == "pass"
+        assert mover.result(state=way)["plan"] == []
+        assert mover.writes == []
+    report(f"seed {seed}: {'; '.join(told)}")
+    after = platform.documents(kinds)
+    for ref, document in before.items():
+        assert document.get("spec", document.get("data")) == after[ref].get("spec", after[ref].get("data")), ref
+    assert platform.objects.find("Secret", PULL_SECRET, APP) is None
 
 
 def components() -> list[tuple[str, str]]:

@@ -80,11 +80,6 @@ class Registry:
             raise Invalid(f"{self.where} answers, but it is no image registry: /v2/ is not there.", "Is the name right, and the port?", "server")
         self.expect(reply, "its log-in", 200)
 
-    def anonymous_status(self) -> int:
-        """Return the status that somebody without an account gets."""
-        with self._sent(self.scheme, self._address, "GET", "/v2/", {}) as answer:
-            return int(answer.status)
-
     def try_push(self, repository: str) -> None:
         """Begin an upload and give it up: nothing is left of it. Raises Forbidden or Unauthorized when images may not be pushed there."""
         reply = self.ask("POST", f"/v2/{_quoted(repository)}/blobs/uploads/", scope=_scope(repository, "pull,push"))
