@@ -147,6 +147,7 @@ def test_every_component_is_told_and_back(mover: Mover, image: PushedImage, serv
 def test_a_run_that_is_killed_is_gone_on_with_by_the_next(mover: Mover, image: PushedImage, seed: int, report: Callable[[str], None]) -> None:
     platform, chance = mover.platform, random.Random(seed)
     kinds = ("Deployment", "DaemonSet", "CronJob", "Secret")
+    mover.result(state="reverted")
     before = platform.documents(kinds)
     options = dict(mover.task().options)
     told = []
