@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 INSIDE = "127.0.0.1:5555"
 PULL_SECRET = "private-registry-off-cluster"
-STAGES = ["prepare", "copy", "log-ins of apps", "switch", "apps follow"]
+STAGES = ["prepare", "copy", "log-ins of apps", "apps follow", "switch"]
 VARIABLE = "DEIS_REGISTRY_LOCATION"
 
 

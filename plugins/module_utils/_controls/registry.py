@@ -201,7 +201,8 @@ class RegistryControl:
         # What tells us of the registry outside goes last: until then a run that was interrupted can be gone on with.
         late = [entry for entry in observed.wanted if back and entry.document["kind"] == "Secret" and entry.value is ABSENT]
         wanted += [] if back else log_ins
-        wanted += [entry for entry in observed.wanted if entry not in late]
+        # Apps first: where the nodes cannot pull from there, that shows before the platform depends on it; and once they have followed, a run that was
+        # interrupted needs nothing of the bundled registry any more, which may have got another account meanwhile.
         following: Dict[Any, Wanted] = {}
         for image in observed.images:
             for reference in image.references:
@@ -209,7 +210,9 @@ class RegistryControl:
                 for entry in followed(reference, image.new, name, back):
                     # Several containers of one app share the log-in.
                     following.setdefault((ref_of(entry.document), entry.path), entry)
-        return [*wanted, *following.values(), *(log_ins if back else []), *late]
+        wanted += following.values()
+        wanted += [entry for entry in observed.wanted if entry not in late]
+        return wanted + (log_ins if back else []) + late
 
     def carry_out(self, site: Site, params: Mapping[str, Any], plan: Plan) -> None:
         self._at_work.carry_out(plan)

@@ -186,8 +186,6 @@ class RegistryMove:
 
     def _follow(self, piece: Plan) -> None:
         """Lead one app after, and wait until its pods run; an app that was not well before is not waited for."""
-        # From here on the platform uses the other registry for good.
-        self._stages = Stages(self._site, self._params, (SWITCH,))
         ref = piece.changes[0].ref
         document = self._site.objects.get(KINDS[ref.kind], ref.name, ref.namespace)
         well = readiness_of(document).state == READY

@@ -49,7 +49,7 @@ def stages(found: Observed, platform: str = "hephy", **given: Any) -> list[str]:
 
 def test_rights_are_tried_and_images_lie_there_before_anything_is_switched() -> None:
     shop = app()
-    assert stages(observed("hephy", [shop], images=(image_of(shop),))) == ["prepare", "copy", "log-ins of apps", "switch", "apps follow"]
+    assert stages(observed("hephy", [shop], images=(image_of(shop),))) == ["prepare", "copy", "log-ins of apps", "apps follow", "switch"]
 
 
 def test_an_image_that_is_there_is_not_copied_again() -> None:
@@ -92,9 +92,9 @@ def test_on_the_way_back_what_tells_of_the_registry_outside_goes_last() -> None:
     order = list(dict.fromkeys((change.stage, change.ref.name) for change in changes))
     assert order == [
         ("copy", f"{INSIDE}/shop:git-abc1234"),
+        ("apps follow", "shop-web"),
         ("switch", "deis-builder"),
         ("switch", "deis-controller"),
-        ("apps follow", "shop-web"),
         ("log-ins of apps", "private-registry-off-cluster"),
         ("switch", "registry-secret"),
     ]

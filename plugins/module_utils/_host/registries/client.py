@@ -37,6 +37,20 @@ class Reply(NamedTuple):
     body: bytes
 
 
+class _Exchange(NamedTuple):
+    """A request that was answered: the body is still to be read, and the connection to be closed."""
+
+    connection: http.client.HTTPConnection
+    answer: http.client.HTTPResponse
+
+    def reply(self, body: bytes = b"") -> Reply:
+        return Reply(self.answer.status, {name.lower(): value for name, value in self.answer.getheaders()}, body)
+
+    def close(self) -> None:
+        self.answer.close()
+        self.connection.close()
+
+
 @dataclass(frozen=True)
 class Account:
     """Who asks. The password is in no text of it; without a name nobody in particular does."""
@@ -80,11 +94,6 @@ class Registry:
             raise Invalid(f"{self.where} answers, but it is no image registry: /v2/ is not there.", "Is the name right, and the port?", "server")
         self.expect(reply, "its log-in", 200)
 
-    def anonymous_status(self) -> int:
-        """Return the status that somebody without an account gets."""
-        with self._sent(self.scheme, self._address, "GET", "/v2/", {}) as answer:
-            return int(answer.status)
-
     def try_push(self, repository: str) -> None:
         """Begin an upload and give it up: nothing is left of it. Raises Forbidden or Unauthorized when images may not be pushed there."""
         reply = self.ask("POST", f"/v2/{_quoted(repository)}/blobs/uploads/", scope=_scope(repository, "pull,push"))
@@ -117,11 +126,12 @@ class Registry:
     @contextlib.contextmanager
     def blob(self, repository: str, digest: str) -> Iterator[Iterator[bytes]]:
         """Yield the bytes of a blob, piece by piece. Raises NotFound, or a Failure that says why not; a stream that breaks off raises Unavailable."""
-        path = f"/v2/{_quoted(repository)}/blobs/{digest}"
-        with self._opened("GET", path, None, {}, _scope(repository, "pull")) as answer:
-            if answer.status != 200:
-                self.expect(Reply(answer.status, _headers(answer), b""), f"the blob {digest}", 200)
-            yield self._pieces(answer, digest)
+        exchange = self._open("GET", f"/v2/{_quoted(repository)}/blobs/{digest}", None, {}, _scope(repository, "pull"))
+        try:
+            self.expect(exchange.reply(), f"the blob {digest}", 200)
+            yield self._pieces(exchange.answer, digest)
+        finally:
+            exchange.close()
 
     def put_blob(self, repository: str, digest: str, size: int, pieces: Iterator[bytes]) -> None:
         """Store a blob of ``size`` bytes out of a stream. The registry compares its digest. Raises a Failure that says why not."""
@@ -130,20 +140,20 @@ class Registry:
         path = self._path_of(begun.headers.get("location", ""))
         path += ("&" if "?" in path else "?") + urlencode({"digest": digest})
         headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
-        with self._sent(self.scheme, self._address, "PUT", path, {**headers, **self._authorization(scope)}, pieces) as answer:
-            self.expect(Reply(answer.status, _headers(answer), b""), f"the blob {digest}", 201)
+        with contextlib.closing(self._send(self.scheme, self._address, "PUT", path, {**headers, **self._authorization(scope)}, pieces)) as exchange:
+            self.expect(exchange.reply(), f"the blob {digest}", 201)
 
     # Requests
 
     def ask(self, method: str, path: str, body: Optional[bytes] = None, headers: Optional[Mapping[str, str]] = None, scope: str = "") -> Reply:
         """Send one request and return the answer, whatever its status. Raises Unavailable when there is none."""
-        with self._opened(method, path, body, headers or {}, scope) as answer:
-            text = answer.read(_LARGEST_TEXT + 1)
+        with contextlib.closing(self._open(method, path, body, headers or {}, scope)) as exchange:
+            text = self._read(exchange)
             if len(text) > _LARGEST_TEXT:
                 raise NotProven(
                     f"{self.where} answers {method} {path.partition('?')[0]} with more than {_LARGEST_TEXT} bytes.", "That is no registry's answer."
                 )
-            return Reply(answer.status, _headers(answer), text)
+            return exchange.reply(text)
 
     def expect(self, reply: Reply, what: str, status: int) -> Reply:
         """Return the reply when it has that status; raise what another one means."""
@@ -160,41 +170,39 @@ class Registry:
             raise Unavailable(message, "Try again later, or look at the registry's log.", self.server, reply.status)
         raise Failure(message, "Look at the registry's log.", self.server, reply.status)
 
-    @contextlib.contextmanager
-    def _opened(self, method: str, path: str, body: Optional[bytes], headers: Mapping[str, str], scope: str) -> Iterator[http.client.HTTPResponse]:
-        """Yield the answer to a request, after logging in and following redirects, as far as it takes that."""
-        for attempt in (1, 2):
-            with self._sent(self.scheme, self._address, method, path, {**headers, **self._authorization(scope)}, body) as answer:
-                if answer.status == 401 and attempt == 1 and self._take_challenge(answer.getheader("WWW-Authenticate") or "", scope):
-                    continue
-                if answer.status in _REDIRECTED and method in ("GET", "HEAD"):
-                    with self._followed(method, answer.getheader("Location") or "", headers, _REDIRECTS) as final:
-                        yield final
-                    return
-                yield answer
-                return
+    def _open(self, method: str, path: str, body: Optional[bytes], headers: Mapping[str, str], scope: str) -> _Exchange:
+        """Send a request, after logging in and following redirects, as far as it takes that."""
+        exchange = self._send(self.scheme, self._address, method, path, {**headers, **self._authorization(scope)}, body)
+        if exchange.answer.status == 401:
+            try:
+                again = self._take_challenge(exchange.answer.getheader("WWW-Authenticate") or "", scope)
+            except BaseException:
+                exchange.close()
+                raise
+            if again:
+                exchange.close()
+                exchange = self._send(self.scheme, self._address, method, path, {**headers, **self._authorization(scope)}, body)
+        left = _REDIRECTS
+        while exchange.answer.status in _REDIRECTED and method in ("GET", "HEAD"):
+            location = exchange.answer.getheader("Location") or ""
+            exchange.close()
+            exchange = self._follow(method, location, headers, left)
+            left -= 1
+        return exchange
 
-    @contextlib.contextmanager
-    def _followed(self, method: str, location: str, headers: Mapping[str, str], left: int) -> Iterator[http.client.HTTPResponse]:
+    def _follow(self, method: str, location: str, headers: Mapping[str, str], left: int) -> _Exchange:
         """Follow a redirect, without our credentials: it leads to the store behind the registry, which has others in the address itself."""
         parts = urlsplit(location)
         scheme, address = parts.scheme or self.scheme, parts.netloc or self._address
         if not left or scheme not in ("http", "https") or (self.scheme == "https" and scheme == "http"):
-            raise Unavailable(
-                f"{self.where} redirects a request to where it cannot be followed.", "Turn redirects off in the registry's settings.", self.server
-            )
+            raise Unavailable(f"{self.where} redirects a request to where it cannot be followed.", "Turn redirects off in its settings.", self.server)
         path = parts.path + (f"?{parts.query}" if parts.query else "")
-        with self._sent(scheme, address, method, path, dict(headers), None) as answer:
-            if answer.status in _REDIRECTED:
-                with self._followed(method, answer.getheader("Location") or "", headers, left - 1) as final:
-                    yield final
-            else:
-                yield answer
+        return self._send(scheme, address, method, path, dict(headers), None)
 
-    @contextlib.contextmanager
-    def _sent(
+    def _send(
         self, scheme: str, address: str, method: str, path: str, headers: Mapping[str, str], body: Union[bytes, Iterator[bytes], None] = None
-    ) -> Iterator[http.client.HTTPResponse]:
+    ) -> _Exchange:
+        """Send one request over a connection of its own. Raises Unavailable when no answer comes."""
         if scheme == "https":
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(address, timeout=self._timeout, context=self._context or _context(""))
         else:
@@ -202,23 +210,27 @@ class Registry:
         # http.client sends no length of its own accord when there is no body to a POST.
         lengths = {} if "Content-Length" in headers or method in ("GET", "HEAD") else {"Content-Length": str(len(body) if isinstance(body, bytes) else 0)}
         try:
-            try:
-                connection.request(method, path, body, {"User-Agent": "paas.hardening", **lengths, **headers})
-                answer = connection.getresponse()
-            except ssl.SSLCertVerificationError as error:
-                raise Unavailable(
-                    f"The certificate of {scheme}://{address} cannot be verified: {error.verify_message}.",
-                    "Name the file with its authority's certificate in ca_file.",
-                    self.server,
-                ) from None
-            except (OSError, http.client.HTTPException) as error:
-                reason = getattr(error, "strerror", None) or type(error).__name__
-                raise Unavailable(
-                    f"{scheme}://{address} does not answer: {reason}.", "Can it be reached from here, and does it speak this scheme?", self.server
-                ) from None
-            yield answer
-        finally:
+            connection.request(method, path, body, {"User-Agent": "paas.hardening", **lengths, **headers})
+            return _Exchange(connection, connection.getresponse())
+        except ssl.SSLCertVerificationError as error:
             connection.close()
+            message = f"The certificate of {scheme}://{address} cannot be verified: {error.verify_message}."
+            raise Unavailable(message, "Name the file with its authority's certificate in ca_file.", self.server) from None
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            hint = "Can it be reached from here, and does it speak this scheme?"
+            raise Unavailable(f"{scheme}://{address} does not answer: {reason}.", hint, self.server) from None
+        except BaseException:
+            # What is sent comes out of a stream, which may end it.
+            connection.close()
+            raise
+
+    def _read(self, exchange: _Exchange) -> bytes:
+        try:
+            return exchange.answer.read(_LARGEST_TEXT + 1)
+        except (OSError, http.client.HTTPException):
+            raise Unavailable(f"{self.where} broke off in the middle of an answer.", "Run again.", self.server) from None
 
     def _pieces(self, answer: http.client.HTTPResponse, digest: str) -> Iterator[bytes]:
         while True:
@@ -260,10 +272,10 @@ class Registry:
         query += [("scope", wanted)] if wanted else []
         headers = {"Authorization": _basic(self.account)} if self.account.name else {}
         path = f"{realm.path or '/'}?{f'{realm.query}&' if realm.query else ''}{urlencode(query)}"
-        with self._sent(realm.scheme, realm.netloc, "GET", path, headers) as answer:
-            if answer.status != 200:
+        with contextlib.closing(self._send(realm.scheme, realm.netloc, "GET", path, headers)) as exchange:
+            if exchange.answer.status != 200:
                 return False
-            document = _json(answer.read(_LARGEST_TEXT))
+            document = _json(self._read(exchange))
         token = document.get("token") or document.get("access_token")
         if not isinstance(token, str) or not token:
             return False
@@ -302,10 +314,6 @@ def _scope(repository: str, actions: str) -> str:
 
 def _quoted(repository: str) -> str:
     return quote(repository, safe="/")
-
-
-def _headers(answer: http.client.HTTPResponse) -> Dict[str, str]:
-    return {name.lower(): value for name, value in answer.getheaders()}
 
 
 def _json(text: bytes) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, Mapping, NamedTuple, Tuple
+from typing import Callable, Iterator, Mapping, NamedTuple, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotFound, NotProven, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline, repeat
@@ -153,8 +153,3 @@ def _measured(pieces: Iterator[bytes], digest: str, length: int, tick: Callable[
 
 def _digest(body: bytes) -> str:
     return f"sha256:{hashlib.sha256(body).hexdigest()}"
-
-
-def described(manifest: Manifest) -> Dict[str, Any]:
-    """Return what people want to know of an image: how many blobs it has, and how many bytes they are."""
-    return {"blobs": len(manifest.blobs), "bytes": sum(manifest.blobs.values())}
