@@ -19,7 +19,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds impo
 from ansible_collections.paas.hardening.plugins.module_utils._controls.freezing import FROZEN
 from ansible_collections.paas.hardening.plugins.module_utils._controls.guard import NAME as GUARD
 from ansible_collections.paas.hardening.plugins.module_utils._controls.guard import SILENCE
-from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Item, look
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Item, look
 from lab import processes
 from tests.contract.installed import GROUP, Installed
 from tests.moves import disasters
@@ -252,7 +252,7 @@ class DatabaseRounds(Rounds):
         return {"host": address, "port": "5432", "user": data["user"], "password": data["password"], "database": data["user"]}
 
     def place(self) -> str:
-        env = ("spec", "template", "spec", "containers", Item("name", "deis-controller"), "env", Item("name", "DEIS_DATABASE_SERVICE_HOST"), "value")
+        env = ("spec", "template", "spec", "containers", Item("name", "deis-controller"), "env", Item("name", "DEIS_DATABASE_SERVICE_HOST"))
         at_new = [
             look(self.document("Deployment", "deis-controller"), env) == self.postgres.address,
             "host" in self.document("Secret", "database-creds")["data"],
