@@ -252,11 +252,10 @@ class DatabaseRounds(Rounds):
         return {"host": address, "port": "5432", "user": data["user"], "password": data["password"], "database": data["user"]}
 
     def place(self) -> str:
-        env = ("spec", "template", "spec", "containers", Item("name", "deis-controller"), "env", Item("name", "DEIS_DATABASE_SERVICE_HOST"))
-        at_new = [
-            look(self.document("Deployment", "deis-controller"), env) == self.postgres.address,
-            "host" in self.document("Secret", "database-creds")["data"],
-        ]
+        variable = Item("name", "DEIS_DATABASE_SERVICE_HOST")
+        env = ("spec", "template", "spec", "containers", Item("name", "deis-controller"), "env", variable)
+        keys = self.document("Secret", "database-creds")["data"]
+        at_new = [look(self.document("Deployment", "deis-controller"), env) is not ABSENT, "host" in keys]
         return "new" if all(at_new) else "old" if not any(at_new) else f"between {at_new}"
 
     def where(self) -> dict[str, Any]:
