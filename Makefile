@@ -94,7 +94,7 @@ integration: setup ## harden.yml and helm upgrade on the lab
 WORKERS ?= 3
 # These have commands of their own.
 PROOFS := --ignore=tests/quality/test_matrix.py --ignore-glob='*/test_faults_*' --ignore-glob='tests/stores/test_*' --ignore-glob='tests/databases/test_*' \
-    --ignore=tests/hosts/test_firewall.py --ignore=tests/hosts/test_molecule.py
+    --ignore=tests/hosts/test_firewall.py --ignore=tests/hosts/test_molecule.py --ignore=tests/hosts/test_times.py
 test: setup ## All tests but the proofs; ends with one summary
 	@$(LAB) images --programs --platforms
 	@$(PYTEST) -n $(WORKERS) $(PROOFS)
