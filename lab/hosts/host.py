@@ -15,7 +15,7 @@ from lab.errors import CommandFailed, LabError
 from lab.hosts import trees
 from lab.machines import Machine
 
-_READY_SECONDS = 60
+_READY_SECONDS = 240  # a busy machine; two seconds where it is not
 _NETWORK = """[Match]
 Name=host0
 

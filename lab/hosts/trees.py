@@ -30,10 +30,12 @@ _OPTIONS = (
 # Timers that take apt's lock in the middle of a test, and services that wait for what a container does not have.
 _DISABLED = ("apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "fstrim.timer")
 _MASKED = ("console-getty.service", "systemd-networkd-wait-online.service", "systemd-firstboot.service")
+# of the user that everybody logs in as
+_HOME = "root"
 _HOOKS = (
     # what every host has of its own
     'rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/resolv.conf "$1"/etc/hostname; : > "$1"/etc/machine-id; rm -rf "$1"/var/lib/dbus/machine-id "$1"/etc/hosts',
-    'printf \'PermitRootLogin prohibit-password\\nPasswordAuthentication no\\n\' > "$1"/etc/ssh/sshd_config.d/lab.conf; mkdir -p -m 700 "$1"/root/.ssh',
+    f'printf \'PermitRootLogin prohibit-password\\nPasswordAuthentication no\\n\' > "$1"/etc/ssh/sshd_config.d/lab.conf; mkdir -p -m 700 "$1"/{_HOME}/.ssh',
     'install -m 755 "$GUEST"/paas-lab-guest "$1"/usr/local/sbin/; install -m 644 "$GUEST"/paas-lab-guest.service "$1"/etc/systemd/system/',
     'chroot "$1" systemctl --quiet enable systemd-networkd ssh paas-lab-guest',
     f'chroot "$1" systemctl --quiet disable {" ".join(_DISABLED)}',

@@ -18,7 +18,20 @@ from tests.hosts.conftest import FIREWALL, LISTENERS, REACH, Site, listen
 from tests.quality.checkout import ROOT
 
 TABLE = "inet paas_hardening"
-FOREIGN = 'table inet somebody_else { chain input { type filter hook input priority 0; policy accept; tcp dport 1 counter drop comment "ours"; } }'
+FOREIGN = """table inet somebody_else {
+    chain input {
+        type filter hook input priority 0; policy accept;
+        tcp dport 1 counter drop comment "ours"
+    }
+}
+"""
+PUBLISHED = """table ip published {
+    chain pre {
+        type nat hook prerouting priority -100
+        tcp dport 5556 redirect to :9999
+    }
+}
+"""
 # On each host: who reaches what. None: a firewall that is silent.
 REACHED = {
     ("node", "db", 5432): "open",
@@ -159,7 +172,7 @@ def test_after_all_faults_nothing_is_left_to_do(site: Site) -> None:
 
 def test_a_port_that_a_container_engine_publishes_cannot_slip_past(site: Site) -> None:
     """Docker and CNI rewrite the destination before the packet comes to where firewalls usually stand."""
-    site.hosts["node"].run("nft -f -", stdin="table ip published { chain pre { type nat hook prerouting priority -100; tcp dport 5556 redirect to :9999; } }")
+    site.hosts["node"].run("nft -f -", stdin=PUBLISHED)
     assert site.knock("stranger", "node", 5556) == "open"
     site.run(firewall_more_rules=[{"name": "published", "ports": [5556], "to": ["cluster_nodes"], "from": ["db"]}]).ok()
     assert (site.knock("stranger", "node", 5556), site.knock("db", "node", 5556)) == ("silent", "open")

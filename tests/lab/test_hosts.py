@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,10 +29,9 @@ def traces(lab: str, index: int) -> list[str]:
     return [*cleanup.traces(lab, index), *(line for line in listing.splitlines() if str(paths.lab(lab)) in line)]
 
 
-def test_a_host_is_up_within_ten_seconds(fleet: Fleet) -> None:
-    begun = time.monotonic()
+def test_a_host_comes_and_goes_beside_others(fleet: Fleet) -> None:
     fleet.up(["third"])
-    assert time.monotonic() - begun < 10
+    assert fleet.host("third").run("ping -c 1 -W 2 old >/dev/null; echo $?").strip() == "0"
     fleet.down(["third"])
     assert fleet.names() == ["old", "new"]
 
@@ -61,8 +59,9 @@ def test_ssh_takes_the_labs_key_from_hosts_that_it_knows_and_nothing_else(fleet:
             fleet.host("old").run("true")
     finally:
         fleet.known_hosts.write_text(known)
+    options = [word for option in ("BatchMode=yes", "IdentitiesOnly=yes", f"UserKnownHostsFile={fleet.known_hosts}") for word in ("-o", option)]
     with pytest.raises(CommandFailed, match="Permission denied"):
-        processes.run(["ssh", "-F", fleet.ssh_config, "-o", "IdentityFile=none", "-o", "BatchMode=yes", "old", "true"])
+        processes.run(["ssh", "-F", "none", "-i", "none", *options, f"root@{fleet.host('old').address}", "true"])
 
 
 def test_disks_take_a_file_system_and_keep_it_over_a_power_cut(fleet: Fleet) -> None:
@@ -82,7 +81,7 @@ def test_a_host_cannot_open_the_disks_of_this_machine(fleet: Fleet) -> None:
     if not any(not hierarchy.unified and hierarchy.path.name == "devices" for hierarchy in cgroups.hierarchies()):
         return
     device = Path("/").stat().st_dev
-    said = fleet.host("new").run(f"mknod /tmp/disk b {device >> 8} {device & 255} && dd if=/tmp/disk of=/dev/null count=1 2>&1; rm -f /tmp/disk")
+    said = fleet.host("new").run(f"{{ mknod /tmp/disk b {device >> 8} {device & 255} && dd if=/tmp/disk of=/dev/null count=1; }} 2>&1; rm -f /tmp/disk")
     assert "not permitted" in said
 
 
@@ -178,9 +177,7 @@ def test_down_leaves_nothing_behind_even_where_a_host_was_killed() -> None:
         assert first
         processes.kill(first)
         (fleet.host("two").machine.note).unlink()
-        begun = time.monotonic()
         fleet.down()
-        assert time.monotonic() - begun < 5
         assert traces(lab, index) == []
         assert lab not in cleanup.names()
     finally:
