@@ -146,7 +146,7 @@ def test_every_change_of_a_key_changes_the_content(etcd: Etcd, programs: Program
 def test_pages_of_every_size_hold_the_same(tmp_path: Path, programs: Programs) -> None:
     with Etcd(tmp_path / "etcd").running() as etcd:
         etcd.fill(1500, 20, "/a/")
-        etcd.ctl("put", "/big", "x" * 1_400_000)
+        etcd.ctl("put", "/big", stdin="x" * 1_400_000)
         etcd.fill(3, 1_000, "/c/")
         etcd.ctl("put", "/d", "k8s:enc:aescbc:v1:key7:binary")
         etcd.ctl("put", "/e", "k8s:enc:kms:v2:provider:binary")
@@ -163,7 +163,7 @@ def test_changed_snapshot_is_refused_before_anything_is_made(programs: Programs,
     target, flipped = os.path.join(scratch, "data"), os.path.join(scratch, "flipped.db")
     Path(flipped).write_bytes(content)
     for number in range(share(150, 10_000)):
-        bit = chance.randrange(len(content) * 8) if number > 64 else (len(content) - 40) * 8 + number * 5
+        bit = chance.randrange(len(content) * 8) if number > 63 else (len(content) - 40) * 8 + number * 5
         with open(flipped, "r+b") as file:
             file.seek(bit // 8)
             file.write(bytes([content[bit // 8] ^ 1 << bit % 8]))
@@ -251,7 +251,8 @@ def test_who_cannot_be_reached_or_trusted_is_refused_with_the_reason(etcd: Etcd,
         ({"timeout": 0}, "Invalid", "timeout"),
     ]
     for change, reason, text in cases:
-        for check in (True, False):
+        # A member that does not answer takes its time to be given up.
+        for check in (True,) if reason == "Unavailable" else (True, False):
             said = refused(backup(tmp_path, {**options, **change}, check=check))
             assert said[0] == reason, said
             assert text in said[1]
@@ -264,7 +265,7 @@ def test_who_cannot_be_reached_or_trusted_is_refused_with_the_reason(etcd: Etcd,
 def test_member_with_an_alarm_gives_no_point(tmp_path: Path) -> None:
     with Etcd(tmp_path / "etcd", quota=4 << 20).running() as etcd:
         for number in range(20):
-            if etcd.ctl("put", f"k{number}", "x" * 1_000_000, check=False).returncode:
+            if etcd.ctl("put", f"k{number}", stdin="x" * 1_000_000, check=False).returncode:
                 break
         assert "NOSPACE" in etcd.ctl("alarm", "list").stdout
         assert "alarm" in refused(backup(tmp_path, etcd.options()))[1]
@@ -295,7 +296,7 @@ def test_versions_that_cannot_be_trusted_are_refused(etcd: Etcd, tmp_path: Path,
 # What a program may do instead of its work, by the word that stands in its command.
 LIARS = {
     "save says yes and writes nothing": ("etcdctl", "*' snapshot save '*", "exit 0"),
-    "save is cut off": ("etcdctl", "*' snapshot save '*", 'exec "$REAL" "$@" && truncate -s -600 "$LAST"'),
+    "save is cut off": ("etcdctl", "*' snapshot save '*", '"$REAL" "$@" && truncate -s -600 "$LAST"'),
     "save gives an old snapshot": ("etcdctl", "*' snapshot save '*", 'cp "$OLD" "$LAST"'),
     "restore says yes and makes nothing": ("etcdutl", "*' restore '*", "exit 0"),
     "restore fails after its work": ("etcdutl", "*' restore '*", '"$REAL" "$@"; exit 1'),
