@@ -22,7 +22,7 @@ PLAYBOOK := $(BIN)/ansible-playbook
 DEMO_LAB ?= demo
 PLATFORM ?= hephy
 
-.PHONY: help setup lint sanity unit lab-test contract moves integration test proof-matrix proof-faults proof-storage demo bench build clean
+.PHONY: help setup lint sanity unit lab-test contract moves integration test proof-matrix proof-faults proof-storage proof-backup demo bench build clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -107,6 +107,9 @@ proof-faults: setup ## Rights taken away, policies, a server that dies: each end
 proof-storage: setup ## Buckets and databases moved between real servers, with every fault; and both moves of a whole platform
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-proofs.txt || $(BIN)/python -m pip install --quiet -r requirements-proofs.txt
 	@$(PYTEST) --proof build/proof-storage.json tests/stores tests/databases tests/moves
+
+proof-backup: setup ## Backups: killed at every call, every program lying, bits flipped, holes in the log; full counts
+	@PAAS_BACKUP_PROOF=1 $(PYTEST) --proof build/proof-backup.json tests/backup tests/unit/backup
 
 demo: setup ## Real cluster, real platform, harden.yml twice; the lab stays
 	@$(LAB) up --name $(DEMO_LAB) --platform $(PLATFORM)

@@ -33,6 +33,7 @@ GROUPS = (
     "tests/lab",
     "tests/databases",
     "tests/stores",
+    "tests/backup",
     "tests/platforms",
     "tests",
 )
