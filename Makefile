@@ -93,8 +93,8 @@ integration: setup ## harden.yml and helm upgrade on the lab
 # What the tests build is built before they begin, where its progress can be seen. Three processes share the tests out: most of them wait for a cluster.
 WORKERS ?= 3
 # These have commands of their own.
-PROOFS := --ignore=tests/quality/test_matrix.py --ignore-glob='*/test_faults_*' --ignore-glob='tests/stores/test_*' --ignore-glob='tests/databases/test_*'
-test: setup ## All tests but the three proofs; ends with one summary
+PROOFS := --ignore=tests/quality/test_matrix.py --ignore-glob='*/test_faults_*' --ignore-glob='tests/stores/test_*' --ignore-glob='tests/databases/test_*' --ignore-glob='tests/backup/test_proof_*'
+test: setup ## All tests but the four proofs; ends with one summary
 	@$(LAB) images --programs --platforms
 	@$(PYTEST) -n $(WORKERS) $(PROOFS)
 
