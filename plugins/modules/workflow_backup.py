@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: workflow_backup
 short_description: Keep a recovery point that is young enough, and proved by a restore
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Ensures that the repository holds a recovery point that is not older than O(max_age) and was restored, started and compared with what was live.
     When there is one, nothing runs, and nothing is changed. Otherwise one is taken, proved, and only then published.
