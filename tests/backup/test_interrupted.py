@@ -139,16 +139,24 @@ def test_everything_is_flushed_before_it_is_published(tmp_path: Path) -> None:
     lines = (tmp_path / "log").read_text().splitlines()
     (rename,) = [number for number, line in enumerate(lines) if line.startswith("rename(") and "/points/" in line]
     staged = lines[rename].split('"')[1]
-    names = {1: "", 2: ""}
-    flushed: list[tuple[int, str]] = []
-    opened: dict[str, str] = dict.fromkeys(map(str, names), "")
+    flushed: dict[str, int] = {}
+    made: dict[str, int] = {}
+    opened: dict[str, str] = {}
     for number, line in enumerate(lines):
         if line.startswith("openat(") and "= " in line:
             opened[line.rsplit("= ", 1)[1].split()[0]] = line.split('"')[1]
+            if "O_CREAT" in line:
+                made[line.split('"')[1]] = number
+        elif line.startswith("mkdir(") and line.endswith("= 0"):
+            made[line.split('"')[1]] = number
         elif line.startswith("fsync("):
-            flushed.append((number, opened[line.split("(")[1].split(")")[0]]))
-    before = {path for number, path in flushed if number < rename}
-    after = {path for number, path in flushed if number > rename}
-    wanted = {staged, f"{staged}/etcd", f"{staged}/manifest", *(f"{staged}/etcd/file{number}" for number in range(3))}
-    assert wanted - before == set()
-    assert {str(tmp_path / "repository/points"), str(tmp_path / "repository/work")} - after == set()
+            path = opened[line.split("(")[1].split(")")[0]]
+            # What counts is the last time before the rename, and any time after it.
+            flushed[path if number < rename else f"after {path}"] = number
+    inside = [path for path in made if path == staged or path.startswith(f"{staged}/")]
+    assert len(inside) == 6
+    for path in inside:
+        assert flushed.get(path, -1) > made[path], path
+        assert flushed.get(os.path.dirname(path), -1) > made[path] or path == staged, f"the folder of {path}"
+    for name in ("points", "work"):
+        assert f"after {tmp_path / 'repository' / name}" in flushed
