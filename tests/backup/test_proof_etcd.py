@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +15,7 @@ import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.programs import Programs
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
+from lab import processes
 from tests.backup.asking import backup, look, refused
 from tests.backup.member import Etcd, cluster, left_running, member_of
 
@@ -116,3 +122,28 @@ def test_members_are_compared(tmp_path: Path) -> None:
     finally:
         for member in (one, two, three):
             member.end()
+
+
+def test_killed_at_any_moment_nothing_runs_on_and_the_next_run_heals(etcd: Etcd, tmp_path: Path, share: Callable[[int, int], int]) -> None:
+    """SIGKILL at random moments of a whole run, etcd's programs included: they end with it, and the point that was there still counts."""
+    first = backup(tmp_path, etcd.options())["point"]
+    chance, killed = random.Random(11), 0
+    for _number in range(share(3, 40)):
+        child = os.fork()
+        if child == 0:
+            try:
+                backup(tmp_path, etcd.options(), max_age="1s")
+            finally:
+                os._exit(0)
+        time.sleep(first["seconds"] * chance.random())
+        os.kill(child, signal.SIGKILL)
+        _child, status = os.waitpid(child, 0)
+        killed += os.WIFSIGNALED(status)
+        assert processes.wait_until(lambda: left_running(tmp_path) == [], 5)
+        found = look(tmp_path, verify="all")
+        assert found["problems"] == []
+        assert first in found["points"]
+    assert killed
+    healed = backup(tmp_path, etcd.options(), max_age="1s")
+    assert healed.get("msg") is None
+    assert (look(tmp_path)["leftovers"], os.listdir(tmp_path / "repository" / "work")) == ([], [])

@@ -111,10 +111,11 @@ def slowly(points: list[Held], wanted: Policy, now: float) -> set[str]:
 def test_same_as_a_second_reading_of_the_policy() -> None:
     for seed in range(HISTORIES // 4):
         chance = random.Random(seed)
-        instant, points = NOW - 3 * 365 * DAY, []
-        for number in range(1, chance.randrange(2, 80)):
-            instant += chance.random() * 20 * DAY
-            points.append(Held(f"{number:08d}-00000000", number, min(instant, NOW), frozenset(chance.choice([["etcd"], ["etcd", "postgres"]]))))
+        instant, count, points = NOW, chance.randrange(1, 80), []
+        step = chance.choice([0.5, 3, 20]) * DAY
+        for number in range(count, 0, -1):
+            instant -= chance.random() * step
+            points.append(Held(f"{number:08d}-00000000", number, instant, frozenset(chance.choice([["etcd"], ["etcd", "postgres"]]))))
         wanted = policy(chance, points)
         assert kept_by(decide(points, wanted, NOW)) == slowly(points, wanted, NOW), f"seed {seed}"
 
