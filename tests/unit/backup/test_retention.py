@@ -75,6 +75,9 @@ def test_invariants_over_random_histories() -> None:
         for kind in ("etcd", "postgres", "buckets"):
             proved = [point for point in points if point.proved and kind in point.kinds]
             assert not proved or max(proved, key=lambda point: (point.sequence, point.identifier)).identifier in kept, about
+            # And the last about which there is no doubt.
+            sure = [known[decision.identifier] for decision in decisions if not decision.undecided and kind in known[decision.identifier].kinds]
+            assert not sure or sure[-1].identifier in kept, about
         assert wanted.holds <= kept, about
         assert {point.identifier for point in points if not point.proved or point.instant > now + SKEW or "gone" in point.parents} <= kept, about
         # No link of a kept chain goes.
