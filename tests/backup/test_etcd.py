@@ -155,11 +155,15 @@ def test_whole_snapshot_of_another_cluster_and_live_folder_are_refused(
     assert os.listdir(scratch) == []
 
 
-def test_restore_that_fails_leaves_nothing(programs: Programs, snapshot: Snapshot, scratch: str) -> None:
-    """etcdutl lays out a log of 64 MiB before it finds that it has no room."""
-    target = os.path.join(scratch, "data")
-    with pytest.raises(Failure):
-        restore(programs, snapshot.path, snapshot.sha256, target, BUMP, Deadline(0.05))
+def test_restore_that_fails_leaves_nothing(programs: Programs, snapshot: Snapshot, scratch: str, tmp_path: Path) -> None:
+    """etcdutl that fails after its work leaves a whole data folder behind, which nobody may take for a restored one."""
+    script = tmp_path / "etcdutl"
+    script.write_text(f'#!/bin/sh\n{programs.paths["etcdutl"]} "$@"\nls -d {scratch}/data* > {tmp_path}/made\nexit 1\n')
+    script.chmod(0o755)
+    failing = Programs({**programs.paths, "etcdutl": str(script)}, programs.versions)
+    with pytest.raises(Failure, match="etcdutl snapshot restore ended with status 1"):
+        restore(failing, snapshot.path, snapshot.sha256, os.path.join(scratch, "data"), BUMP, Deadline(60))
+    assert (tmp_path / "made").read_text().startswith(f"{scratch}/data.")
     assert os.listdir(scratch) == []
 
 
