@@ -235,7 +235,7 @@ point:
       returned: when there is one
       sample: 123731968
     kinds:
-      description: For each kind what a restore has to know. RV(point.kinds.etcd.needs) is what it takes beside the point.
+      description: For each kind what a restore has to know. Its C(needs) are what a restore takes beside the point.
       type: dict
       returned: when there is one
       sample: {"etcd": {"cluster": "7231596a9919f902", "revision": 81234, "keys": 5120, "needs": []}}
