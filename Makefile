@@ -22,7 +22,7 @@ PLAYBOOK := $(BIN)/ansible-playbook
 DEMO_LAB ?= demo
 PLATFORM ?= hephy
 
-.PHONY: help setup lint sanity unit lab-test contract moves integration test molecule proof-matrix proof-faults proof-upgrade proof-storage proof-hosts demo bench build clean
+.PHONY: help setup lint sanity unit lab-test contract moves integration test molecule proof-matrix proof-faults proof-upgrade proof-storage proof-hosts proof-backup demo bench build clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -119,6 +119,9 @@ molecule: setup ## Each role for hosts in Molecule, on real systemd hosts
 
 proof-hosts: setup ## The roles for hosts on real systemd hosts: check, twice, from outside, after a reboot, after every fault; and Molecule
 	@$(PYTEST) --proof build/proof-hosts.json tests/hosts tests/lab/test_hosts.py
+
+proof-backup: setup ## Backups: killed at every call, every program lying, bits flipped, holes in the log; full counts
+	@PAAS_BACKUP_PROOF=1 $(PYTEST) --proof build/proof-backup.json tests/backup tests/unit/backup
 
 demo: setup ## Real cluster, real platform, harden.yml twice; the lab stays
 	@$(LAB) up --name $(DEMO_LAB) --platform $(PLATFORM)

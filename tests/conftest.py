@@ -35,6 +35,7 @@ GROUPS = (
     "tests/databases",
     "tests/stores",
     "tests/registries",
+    "tests/backup",
     "tests/platforms",
     "tests",
 )

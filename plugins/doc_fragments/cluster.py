@@ -127,4 +127,5 @@ attributes:
     description: Use C(group/paas.hardening.workflow) in C(module_defaults) to set the options that the modules share.
     membership:
       - paas.hardening.workflow
+    support: full
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: workflow_backup
 short_description: Keep a recovery point that is young enough, and proved by a restore
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Ensures that the repository holds a recovery point that is not older than O(max_age) and was restored, started and compared with what was live.
     When there is one, nothing runs, and nothing is changed. Otherwise one is taken, proved, and only then published.
@@ -235,7 +235,7 @@ point:
       returned: when there is one
       sample: 123731968
     kinds:
-      description: For each kind what a restore has to know. RV(point.kinds.etcd.needs) is what it takes beside the point.
+      description: For each kind what a restore has to know. Its C(needs) are what a restore takes beside the point.
       type: dict
       returned: when there is one
       sample: {"etcd": {"cluster": "7231596a9919f902", "revision": 81234, "keys": 5120, "needs": []}}

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: workflow_backup_info
 short_description: Read what a repository of recovery points holds
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Lists the proved points of a repository, and says what is damaged, what contradicts itself, and where points are missing.
   - Only reads, needs none of the programs that make points, and does not wait for a run that makes one.

@@ -43,3 +43,8 @@ def look(folder: Path, **changed: Any) -> dict[str, Any]:
     """Run workflow_backup_info."""
     given = {"repository": str(folder / "repository"), "signing_key_file": key_file(folder), **changed}
     return run(reading.VERB.begin, parameters(reading.VERB, given), check=False, diff=False)
+
+
+def refused(result: dict[str, Any]) -> tuple[str, str]:
+    assert result.get("failed"), result
+    return result["failure"]["reason"], result["msg"]

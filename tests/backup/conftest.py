@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.programs import Programs, find
+from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.proof import Expected
+from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.snapshot import Snapshot, read_snapshot, revision_of
+from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from lab import builds
-from tests.backup.member import Etcd
+from tests.backup.member import Etcd, left_running, member_of
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +30,29 @@ def etcd(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]
 def share() -> Callable[[int, int], int]:
     """Says how many of a proof's cases are tried: all of them under `make proof-backup`, few otherwise."""
     return lambda few, all_of_them: all_of_them if os.environ.get("PAAS_BACKUP_PROOF") else few
+
+
+@pytest.fixture(scope="module")
+def programs(etcd: Etcd) -> Programs:
+    return find(str(etcd.programs), Deadline(30))
+
+
+@pytest.fixture(scope="module")
+def snapshot(etcd: Etcd, programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    path = tmp_path_factory.mktemp("snapshot") / "snapshot.db"
+    member_of(etcd, programs).save(str(path), Deadline(60))
+    return read_snapshot(str(path))
+
+
+@pytest.fixture(scope="module")
+def expected(etcd: Etcd, programs: Programs, snapshot: Snapshot) -> Expected:
+    revision = revision_of(programs, snapshot, Deadline(60))
+    return Expected(member_of(etcd, programs).content(Deadline(60), revision), revision, revision)
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Iterator[str]:
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    yield str(folder)
+    assert left_running(tmp_path) == []

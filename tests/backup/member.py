@@ -12,8 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.member import Access, Member
+from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.programs import Programs
 from lab import builds, processes
 
+# etcd's own advice.
+BUMP = 1_000_000_000
 READY_SECONDS = 60.0
 
 
@@ -130,3 +134,20 @@ def cluster(folder: Path, count: int) -> Sequence[Etcd]:
         for file in ("ca.crt", "ca.key", "server.crt", "server.key", "client.crt", "client.key"):
             (member.folder / file).write_bytes((members[0].folder / file).read_bytes())
     return members
+
+
+def member_of(etcd: Etcd, programs: Programs) -> Member:
+    access = Access((etcd.endpoint,), **etcd.files("ca_file", "client_cert", "client_key"))
+    return Member(programs, etcd.endpoint, access.flags())
+
+
+def left_running(folder: Path) -> list[str]:
+    """Commands of processes that work in a folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(folder) in os.readlink(entry / "cwd"):
+                found.append((entry / "cmdline").read_bytes().decode())
+        except OSError:
+            continue
+    return found

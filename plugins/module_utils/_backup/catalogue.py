@@ -36,7 +36,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.errors import
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 
 _MANIFEST, _IDENTITY, _LOCK, _POINTS, _WORK = "manifest", "repository", "lock", "points", "work"
-_OURS = frozenset({_IDENTITY, _LOCK, _POINTS, _WORK})
+# A repository may be a whole file system.
+_EXPECTED = frozenset({_IDENTITY, _LOCK, _POINTS, _WORK, "lost+found"})
 # Bytes. A manifest names a few files; a larger one is none.
 _LARGEST_DOCUMENT = 16 << 20
 # Seconds between two tries to have the lock.
@@ -142,7 +143,7 @@ class Catalogue:
     def _check_folder(self) -> None:
         with told("looked at", self.folder):
             about = os.stat(self.folder)
-            strangers = sorted(set(os.listdir(self.folder)) - _OURS)
+            strangers = sorted(set(os.listdir(self.folder)) - _EXPECTED)
         if about.st_mode & 0o077 or about.st_uid != os.geteuid():
             raise Refused(f"{self.folder} is not ours alone.", "A point holds every Secret of the cluster: chown and chmod 700 the folder.", "repository")
         if strangers:

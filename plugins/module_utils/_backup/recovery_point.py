@@ -114,13 +114,15 @@ class RecoveryPoint:
         self._kinds: Dict[str, Kind] = {"etcd": Etcd(params["etcd"])}
         self._wanted = frozenset(params["kinds"])
         self._ready = False
-        self._needs: Tuple[str, ...] = ()
+        # The point that this run has published: it is what was asked for, however long its proof took.
+        self._made = ""
 
     def observe(self) -> Observed:
         """Read the catalogue, and the newest fitting point whole. Only when there is none, the sources are looked at."""
         now = time.time()
         listing = self._catalogue.read()
-        satisfied = fitting(listing.points, self._wanted, now - self._max_age, now)
+        satisfied = next((point for point in listing.points if point.identifier == self._made), None)
+        satisfied = satisfied or fitting(listing.points, self._wanted, now - self._max_age, now)
         if satisfied is not None:
             reason = damage_of(self._catalogue, satisfied)
             if reason:
@@ -216,7 +218,8 @@ class RecoveryPoint:
     def _take(self, writer: Writer, listing: Listing) -> None:
         """Take, prove and publish one point. Raises Conflict when another run did so while we waited for the lock."""
         began = time.time()
-        if fitting(listing.points, self._wanted, began - self._max_age, began) and self._whole(listing, began):
+        young = fitting(listing.points, self._wanted, began - self._max_age, began)
+        if young and not damage_of(self._catalogue, young):
             raise Conflict("Another run has made a point meanwhile.", "Run again.", self._catalogue.folder)
         with writer.stage() as stage:
             taken: Dict[str, Taken] = {}
@@ -240,18 +243,16 @@ class RecoveryPoint:
                     proofs={name: entry.proof_data() for name, entry in taken.items()},
                 ),
             )
-
-    def _whole(self, listing: Listing, now: float) -> bool:
-        point = fitting(listing.points, self._wanted, now - self._max_age, now)
-        return point is not None and not damage_of(self._catalogue, point)
+        self._made = stage.identifier
 
     def _remove(self, writer: Writer, listing: Listing, identifier: str) -> None:
-        """Remove a point of which the same is still true under the lock; and nothing goes unless a whole point is there that is as asked."""
+        """Remove a point of which the same is still true under the lock; and nothing goes unless the newest point is whole."""
         now = time.time()
         decisions = decide([_held(point) for point in listing.points], self._policy, now)
         gone = {decision.identifier for decision in decisions if not decision.kept}
         point = next((point for point in listing.points if point.identifier == identifier), None)
-        if point is None or identifier not in gone or not self._whole(listing, now):
+        newest = fitting(listing.points, self._wanted, 0.0, now)
+        if point is None or identifier not in gone or newest is None or damage_of(self._catalogue, newest):
             raise Conflict(f"The point {identifier} is no longer one that may go.", "Run again.", identifier)
         writer.remove(point)
 

@@ -37,8 +37,9 @@ def resign(point: Path, body: bytes) -> None:
 
 def link_away(path: Path) -> None:
     """Put the file elsewhere, and a link in its place."""
-    path.rename(path.parent.parent.parent / "work/elsewhere")
-    path.symlink_to("../../work/elsewhere")
+    elsewhere = path.parent.parent.parent / "work" / "elsewhere"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
 
 
 DAMAGES: dict[str, tuple[Damage, str]] = {
@@ -121,6 +122,19 @@ def test_what_is_not_proved_or_changed_meanwhile_is_not_published(tmp_path: Path
                 writer.publish(stage, told)
     assert len(catalogue.read().points) == 1
     assert os.listdir(tmp_path / "repository/work") == []
+
+
+def test_signed_point_without_a_proof_is_not_listed(tmp_path: Path) -> None:
+    catalogue = make(tmp_path / "repository")
+    for proofs in ({}, {"etcd": {"verdict": "fail"}}, {"etcd": {}}, {"postgres": {"verdict": "pass"}}):
+        with catalogue.writing(Deadline(1)) as writer, writer.stage() as stage:
+            fill(stage)
+            told = manifest(stage, catalogue.read().identity, proofs=proofs)
+            (Path(stage.folder) / "manifest").write_bytes(catalogue.keys.current.sign(told.as_body()))
+            os.rename(stage.folder, tmp_path / "repository/points" / stage.identifier)
+    listing = catalogue.read()
+    assert len(listing.points) == 1
+    assert ["was never proved" in found.reason for found in listing.damaged] == [True] * 4
 
 
 def test_numbers_only_grow_and_the_same_one_twice_counts_for_nothing(tmp_path: Path) -> None:

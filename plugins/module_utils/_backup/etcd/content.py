@@ -12,10 +12,11 @@ from typing import Callable, Iterator, List, Set, Tuple, Union
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotProven
 
-# Bytes that a page should have, and the number of keys that the first one asks for.
+# Bytes that a page should have, and the number of keys that the first one asks for. Never more than the API server asks for at once: what comes behind
+# small keys may be large.
 _PAGE = 4 << 20
-_FIRST_LIMIT = 64
-_MOST = 20000
+_FIRST_LIMIT = 16
+_MOST = 500
 # How Kubernetes marks what it encrypts: the provider, its version, and the name of the key.
 _ENCRYPTED = re.compile(rb"k8s:enc:([a-z]{1,20}):v\d{1,2}:([\w.-]{1,100}):")
 # Field numbers of etcd's RangeResponse and KeyValue.
@@ -60,7 +61,7 @@ def read_content(read: Reader) -> Content:
             limit *= 2
             continue
         average = max(1, len(answer) // len(entries))
-        limit = max(2, min(_MOST, limit * 4, _PAGE // average))
+        limit = max(2, min(_MOST, limit * 2, _PAGE // average))
 
 
 def _page(answer: bytes) -> Tuple[List[Tuple[bytes, memoryview]], bool]:

@@ -15,8 +15,9 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.progra
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, Unavailable
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 
-# Seconds for one question, and for reaching the member.
+# Seconds for a page of keys or a hash, for how a member is, and for reaching it.
 _COMMAND_TIMEOUT = 60
+_STATUS_TIMEOUT = 10
 _DIAL_TIMEOUT = 5
 
 
@@ -70,17 +71,16 @@ class Member:
         self._command = [
             programs.paths["etcdctl"],
             f"--endpoints={endpoint}",
-            f"--command-timeout={_COMMAND_TIMEOUT}s",
             f"--dial-timeout={_DIAL_TIMEOUT}s",
             *flags,
         ]
 
     def status(self, deadline: Deadline) -> Status:
         """Ask the member how it is, alarms included. Raises Unavailable, Unauthorized."""
-        (about,) = self._json(["endpoint", "status"], deadline)
+        (about,) = self._json(["endpoint", "status"], deadline, _STATUS_TIMEOUT)
         told = about["Status"]
         header = told["header"]
-        alarms = self._json(["alarm", "list"], deadline).get("alarms") or []
+        alarms = self._json(["alarm", "list"], deadline, _STATUS_TIMEOUT).get("alarms") or []
         troubles = [str(error) for error in told.get("errors") or []] + [f"alarm {alarm.get('alarm')}" for alarm in alarms]
         return Status(
             cluster=f"{header['cluster_id']:x}",
@@ -113,8 +113,9 @@ class Member:
         at = revision or self.agreed_revision(deadline)
 
         def page(begin: bytes, limit: int) -> bytes:
-            asked = ["get", "--from-key", f"--limit={limit}", f"--rev={at}", "--consistency=s", "--write-out=protobuf", "--", os.fsdecode(begin)]
-            return run([*self._command, *asked], deadline, self._folder)
+            flags = [f"--command-timeout={_COMMAND_TIMEOUT}s", "--write-out=protobuf"]
+            asked = ["get", "--from-key", f"--limit={limit}", f"--rev={at}", "--consistency=s", "--", os.fsdecode(begin)]
+            return run([*self._command, *flags, *asked], deadline, self._folder)
 
         return read_content(page)
 
@@ -122,8 +123,8 @@ class Member:
         """Ask for the state at a revision, as somebody who watched until then would. Raises Conflict when that is over."""
         self._json(["get", "", "--from-key", "--keys-only", "--limit=1", f"--rev={revision}"], deadline)
 
-    def _json(self, asked: Sequence[str], deadline: Deadline) -> Any:
-        output = run([*self._command, "--write-out=json", *asked], deadline, self._folder)
+    def _json(self, asked: Sequence[str], deadline: Deadline, timeout: int = _COMMAND_TIMEOUT) -> Any:
+        output = run([*self._command, f"--command-timeout={timeout}s", "--write-out=json", *asked], deadline, self._folder)
         try:
             answer: Any = json.loads(output)
         except ValueError:
