@@ -9,7 +9,7 @@ import contextlib
 import os
 from dataclasses import replace
 from functools import partial
-from typing import Any, Callable, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.forward import forwarded
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.streams import http_through
@@ -19,7 +19,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.credentia
 from ansible_collections.paas.hardening.plugins.module_utils._controls.database_place import Relocation, component_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.database_pools import pools_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.freezing import FREEZE, THAW
-from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import patiently, ready_pods
+from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import container_is_ready, patiently, pods_of, ready_pods
 from ansible_collections.paas.hardening.plugins.module_utils._controls.stages import Stages
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotFound, NotProven, Refused, Unauthorized
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, UNKNOWN, Check
@@ -138,15 +138,22 @@ class DatabaseMove:
     @contextlib.contextmanager
     def _source(self, database: str) -> Iterator[Server]:
         """Yield a bundled database as it can be reached from here: through a port of the pod that takes writes."""
-        name, leader = self._facts.bundled.name, self._facts.leader
+        bundled, leader = self._facts.bundled, self._facts.leader
 
-        def pod() -> str:
-            pods = ready_pods(self._site.objects, self._bundled) if self._bundled else []
+        def serving() -> List[str]:
+            pods = pods_of(self._site.objects, self._bundled) if self._bundled else []
             if leader is not None:
                 pods = [entry for entry in pods if (entry["metadata"].get("labels") or {}).get(leader[0]) in leader[1]]
-            if not pods:
-                raise NotFound(f"No pod of {name} is ready and takes writes.", "The bundled database has to run until its rows are moved.", name)
-            return str(pods[0]["metadata"]["name"])
+            return sorted(str(entry["metadata"]["name"]) for entry in pods if container_is_ready(entry, bundled.container))
+
+        def pod() -> str:
+            # A busy machine's probe may fail for a moment.
+            found = patiently(serving, bool, Deadline(self._site.connection.retry_seconds))
+            if not found:
+                raise NotFound(
+                    f"No pod of {bundled.name} is ready and takes writes.", "The bundled database has to run until its rows are moved.", bundled.name
+                )
+            return found[0]
 
         pod()
         with forwarded(self._site.connection, self._site.namespace, pod, 5432) as forward:
