@@ -41,6 +41,8 @@ _STANDING_STILL = (FREEZE, MOVE, SWITCH, REFRESH)
 _SHOWN = 5
 # The database that a superuser enters to ask about the others.
 _ALWAYS = "postgres"
+# Seconds for a log-in to the bundled database: while a whole platform starts, its machine has no time.
+_PATIENT = 60
 
 
 class DatabaseMove:
@@ -157,16 +159,20 @@ class DatabaseMove:
 
         pod()
         with forwarded(self._site.connection, self._site.namespace, pod, 5432) as forward:
-            yield Server("127.0.0.1", self._superuser[0], database, self._superuser[1], forward.port, "disable")
+            yield Server("127.0.0.1", self._superuser[0], database, self._superuser[1], forward.port, "disable", connect_timeout=_PATIENT)
 
     def is_closed(self, bundled: Optional[Mapping[str, Any]]) -> Optional[bool]:
         """Tell whether the bundled databases are closed to writers; None when none runs, or no longer knows its role: then nobody writes into it."""
         self._bundled = bundled
         if bundled is None:
             return None
-        try:
+
+        def look_at_all() -> bool:
             with self._inner() as (server, known):
                 return all(closed(self._programs(), server, entry.source) for entry in known)
+
+        try:
+            return patiently(look_at_all, lambda _found: True, Deadline(self._params["wait_timeout"]))
         except (NotFound, Unauthorized):
             return None
 
@@ -181,13 +187,19 @@ class DatabaseMove:
         elif stage == MOVE:
             self._move(self._named(name))
         elif stage == CLOSE:
-            with self._inner() as (server, known):
-                for entry in known:
-                    close_to_writers(self._programs(), server, entry.source)
+            patiently(self._close, lambda _found: True, Deadline(self._params["wait_timeout"]))
+        elif stage == CLEAR:
+            # A whole object, which goes under the version that was observed: there is nothing to compare.
+            self._site.objects.apply_plan(piece)
         else:
             self.stages.write(stage, piece)
             if stage == THAW and not self._in_use:
                 self._now_in_use()
+
+    def _close(self) -> None:
+        with self._inner() as (server, known):
+            for entry in known:
+                close_to_writers(self._programs(), server, entry.source)
 
     def _named(self, place: str) -> Relocation:
         return next(entry for entry in self._moves if entry.place == place)
