@@ -61,7 +61,7 @@ def _deis_database(place: Installation) -> dict[str, Any]:
 
 
 def _drycc_database(place: Installation, name: str) -> dict[str, Any]:
-    url = _grafana_url(place) if name == "grafana" else secret(place, f"{name}-creds").get("database-url")
+    url = _url_outside(place, name)
     if url:
         parts = urllib.parse.urlsplit(url)
         user, password = (urllib.parse.unquote(text or "") for text in (parts.username, parts.password))
@@ -71,9 +71,14 @@ def _drycc_database(place: Installation, name: str) -> dict[str, Any]:
     return {"host": address, "port": "5432", "user": creds["user"], "password": creds["password"], "database": name}
 
 
-def _grafana_url(place: Installation) -> str | None:
-    """The URL of Grafana's database outside, which stands in its pod template; None while it uses the one in the cluster."""
-    kind = "statefulset" if place.name == "drycc-head" else "deployment"
-    containers = get(place, kind, "drycc-grafana")["spec"]["template"]["spec"]["containers"]
-    url = next(str(entry["value"]) for entry in containers[0]["env"] if entry["name"] == "GF_DATABASE_URL")
-    return None if "@drycc-database" in url else url
+def _url_outside(place: Installation, name: str) -> str | None:
+    """The URL of a component's database outside, out of its own variable; None while that names the one in the cluster."""
+    head = place.name == "drycc-head"
+    kind = "statefulset" if head and name == "grafana" else "deployment"
+    part = {"controller": "-api" if head else "", "passport": "-api" if head else "", "quickwit": "-metastore"}.get(name, "")
+    env = get(place, kind, f"drycc-{name}{part}")["spec"]["template"]["spec"]["containers"][0]["env"]
+    stated = next(entry for entry in env if entry["name"] in ("DRYCC_DATABASE_URL", "GF_DATABASE_URL"))
+    if "value" in stated:
+        return None if "@drycc-database" in stated["value"] else str(stated["value"])
+    reference = stated["valueFrom"]["secretKeyRef"]
+    return secret(place, reference["name"])[reference["key"]]

@@ -9,7 +9,7 @@ import contextlib
 import os
 from dataclasses import replace
 from functools import partial
-from typing import Any, Callable, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.forward import forwarded
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.streams import http_through
@@ -20,7 +20,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.database_
 from ansible_collections.paas.hardening.plugins.module_utils._controls.database_pools import pools_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.freezing import FREEZE, THAW
 from ansible_collections.paas.hardening.plugins.module_utils._controls.guard import Guard
-from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import patiently, ready_pods
+from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import container_is_ready, patiently, pods_of, ready_pods
 from ansible_collections.paas.hardening.plugins.module_utils._controls.stages import Stages
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotFound, NotProven, Refused, Unauthorized
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, UNKNOWN, Check
@@ -42,6 +42,8 @@ _STANDING_STILL = (FREEZE, MOVE, SWITCH)
 _SHOWN = 5
 # The database that a superuser enters to ask about the others.
 _ALWAYS = "postgres"
+# Seconds for a log-in to the bundled database: while a whole platform starts, its machine has no time.
+_PATIENT = 60
 
 
 class DatabaseMove:
@@ -140,28 +142,39 @@ class DatabaseMove:
     @contextlib.contextmanager
     def _source(self, database: str) -> Iterator[Server]:
         """Yield a bundled database as it can be reached from here: through a port of the pod that takes writes."""
-        name, leader = self._facts.bundled.name, self._facts.leader
+        bundled, leader = self._facts.bundled, self._facts.leader
 
-        def pod() -> str:
-            pods = ready_pods(self._site.objects, self._bundled) if self._bundled else []
+        def serving() -> List[str]:
+            pods = pods_of(self._site.objects, self._bundled) if self._bundled else []
             if leader is not None:
                 pods = [entry for entry in pods if (entry["metadata"].get("labels") or {}).get(leader[0]) in leader[1]]
-            if not pods:
-                raise NotFound(f"No pod of {name} is ready and takes writes.", "The bundled database has to run until its rows are moved.", name)
-            return str(pods[0]["metadata"]["name"])
+            return sorted(str(entry["metadata"]["name"]) for entry in pods if container_is_ready(entry, bundled.container))
+
+        def pod() -> str:
+            # A busy machine's probe may fail for a moment.
+            found = patiently(serving, bool, Deadline(self._site.connection.retry_seconds))
+            if not found:
+                raise NotFound(
+                    f"No pod of {bundled.name} is ready and takes writes.", "The bundled database has to run until its rows are moved.", bundled.name
+                )
+            return found[0]
 
         pod()
         with forwarded(self._site.connection, self._site.namespace, pod, 5432) as forward:
-            yield Server("127.0.0.1", self._superuser[0], database, self._superuser[1], forward.port, "disable")
+            yield Server("127.0.0.1", self._superuser[0], database, self._superuser[1], forward.port, "disable", connect_timeout=_PATIENT)
 
     def is_closed(self, bundled: Optional[Mapping[str, Any]]) -> Optional[bool]:
         """Tell whether the bundled databases are closed to writers; None when none runs, or no longer knows its role: then nobody writes into it."""
         self._bundled = bundled
         if bundled is None:
             return None
-        try:
+
+        def look_at_all() -> bool:
             with self._inner() as (server, known):
                 return all(closed(self._programs(), server, entry.source) for entry in known)
+
+        try:
+            return patiently(look_at_all, lambda _found: True, Deadline(self._params["wait_timeout"]))
         except (NotFound, Unauthorized):
             return None
 
@@ -176,13 +189,19 @@ class DatabaseMove:
         elif stage == MOVE:
             self._move(self._named(name))
         elif stage == CLOSE:
-            with self._inner() as (server, known):
-                for entry in known:
-                    close_to_writers(self._programs(), server, entry.source)
+            patiently(self._close, lambda _found: True, Deadline(self._params["wait_timeout"]))
+        elif stage == CLEAR:
+            # A whole object, which goes under the version that was observed: there is nothing to compare.
+            self._site.objects.apply_plan(piece)
         else:
             self.stages.write(stage, piece)
             if stage == THAW and not self._in_use:
                 self._now_in_use()
+
+    def _close(self) -> None:
+        with self._inner() as (server, known):
+            for entry in known:
+                close_to_writers(self._programs(), server, entry.source)
 
     def _named(self, place: str) -> Relocation:
         return next(entry for entry in self._moves if entry.place == place)

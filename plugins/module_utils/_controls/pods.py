@@ -85,6 +85,12 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
+def container_is_ready(pod: Mapping[str, Any], name: str) -> bool:
+    """Tell whether one container of the pod is ready, whatever stands beside it."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return any(status.get("name") == name and bool(status.get("ready")) for status in statuses)
+
+
 def ready_pods(objects: Objects, workload: Mapping[str, Any]) -> List[Mapping[str, Any]]:
     """Return the workload's pods that are ready, by name."""
     return sorted((pod for pod in pods_of(objects, workload) if is_ready(pod)), key=lambda pod: str(pod["metadata"]["name"]))
