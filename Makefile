@@ -100,14 +100,14 @@ test: setup ## All tests but the proofs; ends with one summary
 	@$(LAB) images --programs --platforms
 	@$(PYTEST) -n $(WORKERS) $(PROOFS)
 
-proof-matrix: tools ## Unit tests and a play with every ansible-core that the Pythons at hand can install
-	@$(PYTEST) --proof build/proof-matrix.json tests/quality/test_matrix.py
+proof-matrix: tools ## Unit tests and a play with every ansible-core, and sanity with every Python at hand
+	@$(PYTEST) --proof build/proof-matrix.json tests/quality/test_matrix.py tests/quality/test_sanity.py
 
 proof-faults: setup ## Rights taken away, policies, a server that dies: each ends in a documented error
 	@$(PYTEST) --proof build/proof-faults.json tests/integration -k faults
 
 proof-upgrade: setup ## What the next helm upgrade does, said before and seen after: Helm 2, 3 and 4, every manner of writing
-	@$(PYTEST) --proof build/proof-upgrade.json tests/integration/test_upgrade_truth.py tests/integration/test_release_records.py
+	@$(PYTEST) --proof build/proof-upgrade.json tests/integration/test_upgrade_truth.py tests/integration/test_release_records.py tests/integration/test_harden.py
 
 INTERRUPTIONS ?= 100
 proof-storage: setup ## Buckets, databases and images moved between real servers, with every fault; whole platforms, hit at random in the middle

@@ -170,12 +170,14 @@ class Host:
 
     def reboot(self, seconds: float = _READY_SECONDS) -> None:
         """Reboot its system as its administrator would, and wait until it is up again. Raises LabError."""
-        before = self.run("cat /run/paas-lab-boot 2>/dev/null || { date +%s%N > /run/paas-lab-boot; cat /run/paas-lab-boot; }")
+        # When its first process began: all else may be half gone already while the old system still answers.
+        began = "cut -d ' ' -f 22 /proc/1/stat"
+        before = self.run(began)
         self.run("systemctl --no-block reboot")
 
         def other() -> bool:
             try:
-                return answers(self.address, 22) and self.run("cat /run/paas-lab-boot 2>/dev/null || echo none", seconds=5) != before
+                return answers(self.address, 22) and self.run(began, seconds=5) != before
             except CommandFailed:
                 return False  # it is just going down
 

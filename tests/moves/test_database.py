@@ -30,6 +30,7 @@ def mover(hephy: Installed, sown: Sown, postgres: Postgres, tmp_path_factory: py
     return Mover(hephy, folder, "workflow_database", options)
 
 
+@pytest.mark.proof
 def test_a_target_that_cannot_take_it_leaves_the_platform_as_it_was(mover: Mover, postgres: Postgres) -> None:
     postgres.sql("CREATE DATABASE other")
     postgres.sql("CREATE TABLE somebodys (n int)", "other")

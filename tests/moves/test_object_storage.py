@@ -112,6 +112,7 @@ def test_images_and_apps_work_while_the_old_store_is_off(told: Told, mover: Move
         cluster.kubectl("scale", "deployment/deis-minio", "-n", namespace, "--replicas=1")
 
 
+@pytest.mark.proof
 def test_a_credential_that_was_changed_outside_is_mended(told: Told, mover: Mover) -> None:
     patch = '{"data": {"secretkey": "c29tZWJvZHkgZWxzZQ=="}}'
     mover.platform.cluster.kubectl("patch", "secret", KEYFILE, "-n", mover.platform.namespace, "--type=merge", "-p", patch)

@@ -209,6 +209,7 @@ def test_what_the_upgrade_needs_is_in_the_overlay_and_the_password_is_not(told: 
     assert "registry-token-refresher.off_cluster_registry.password" in named
 
 
+@pytest.mark.proof
 def test_what_somebody_changed_is_mended(told: Told, mover: Mover, apps: Apps) -> None:
     platform, (name, *_others) = mover.platform, apps.images
     platform.cluster.kubectl("set", "env", "deployment/deis-builder", "-n", platform.namespace, f"{VARIABLE}=on-cluster")
@@ -264,15 +265,17 @@ def test_back_to_the_bundled_registry_with_the_images(told: Told, mover: Mover, 
     assert mover.writes == []
 
 
+@pytest.mark.proof
 def test_a_switch_that_does_not_come_to_its_end_is_taken_back(mover: Mover) -> None:
-    # No rollout is over within a second, so that the run ends between the builder and the controller.
-    run = mover.run(wait_timeout=1)
+    # No rollout is over within a second, so that the run ends between the builder and the controller. Apps would follow before, and be waited for.
+    run = mover.run(wait_timeout=1, images="keep")
     assert run.status != 0
     assert "taken back" in run.result("move")["msg"]
     assert {told_of(mover.platform, name) for name in ("deis-builder", "deis-controller")} == {"on-cluster"}
     mover.platform.settle()
 
 
+@pytest.mark.proof
 def test_a_real_upgrade_with_the_overlay_takes_the_secret_over_and_changes_nothing_else(
     told: Told, mover: Mover, registry: ImageRegistry, tmp_path: Path
 ) -> None:

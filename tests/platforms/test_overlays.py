@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +59,24 @@ def overlay_of(wanted: list[Wanted]) -> dict[str, Any]:
     return tree
 
 
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Settings]]:
+    """The chart of a platform, and what it makes without our values, rendered once."""
+
+    @functools.cache
+    def of(name: str) -> tuple[Path, Settings]:
+        folder = charts.assemble(name, tmp_path_factory.mktemp(name) / "chart")
+        return folder, settings_of(PLATFORMS[name].object_storage, rendered(builds.binary("helm"), folder, name, *options(name)))
+
+    return of
+
+
 @pytest.mark.parametrize(("name", "number"), WAYS)
-def test_the_chart_with_the_overlay_states_what_is_written(tmp_path: Path, name: str, number: int) -> None:
+def test_the_chart_with_the_overlay_states_what_is_written(installed: Callable[[str], tuple[Path, Settings]], tmp_path: Path, name: str, number: int) -> None:
     helm = builds.binary("helm")
     facts = PLATFORMS[name].object_storage
     way = facts.ways[number]
-    folder = charts.assemble(name, tmp_path / "chart")
-    settings = settings_of(facts, rendered(helm, folder, name, *options(name)))
+    folder, settings = installed(name)
     wanted = wanted_settings(facts, way, fields_of(way, facts), settings)
     lasting = [entry for entry in wanted if entry.values_path]
     assert bool(lasting) != bool(way.fixed_buckets), "only the way of a store's own address on Deis and Hephy has no keys"

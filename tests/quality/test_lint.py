@@ -59,6 +59,10 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     change(root, "plugins/modules/workflow_info.py", "short_description:", "short_description: C(unclosed\nnonsense:")
     change(root, ".ci/run", "\n", "\necho $unquoted_and_unset\n")
     (root / "changelogs/fragments/9999-broken.yml").write_text("---\nno_such_section:\n  - text\n")
+    # One module is enough for those that read all documentation.
+    for module in root.glob("plugins/modules/*.py"):
+        if module.stem != "workflow_info":
+            module.unlink()
     (root / "roles/seeded/tasks").mkdir(parents=True)
     (root / "roles/seeded/tasks/main.yml").write_text("---\n- name: lower case\n  ansible.builtin.command: touch /tmp/x\n")
     return root
@@ -73,7 +77,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
         pytest.param(MYPY, 'got "int", expected "str"', id="mypy"),
         pytest.param(CHANGELOG, "no_such_section", id="antsibull-changelog"),
         pytest.param(DOCS, "workflow_info", id="antsibull-docs"),
-        pytest.param(ANSIBLE_LINT, "no-changed-when", id="ansible-lint"),
+        pytest.param((*ANSIBLE_LINT, "roles/seeded"), "no-changed-when", id="ansible-lint"),
     ],
 )
 def test_notices_a_fault(broken: pathlib.Path, tool: tuple[str, ...], complaint: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pathlib
+import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -18,6 +19,7 @@ def ansible_content(name: pathlib.PurePosixPath) -> bool:
 
 
 IDLE = "All targets skipped"
+TARGETS = ("3.8", "3.9", "3.10", "3.11")
 
 
 @pytest.fixture
@@ -36,11 +38,25 @@ def sanity(collection: pathlib.Path, arguments: Sequence[str] = ()) -> tuple[int
     return status, output if status and not any(line.startswith("ERROR: ") for line in told) else "\n".join(told)
 
 
-def test_accepts_the_collection(collection: pathlib.Path) -> None:
-    status, output = sanity(collection)
+def oldest() -> str:
+    """The oldest Python at hand on which modules may have to run."""
+    return next(version for version in TARGETS if subprocess.run([f"python{version}", "-c", ""], capture_output=True, check=False).returncode == 0)
+
+
+# All of them by the Python that runs Ansible, and what depends on the Python by the oldest; the proof is every one at hand.
+@pytest.mark.parametrize(
+    ("arguments", "test"),
+    [
+        pytest.param(lambda: ("--python", TARGETS[-1]), "validate-modules", id="all"),
+        pytest.param(lambda: ("--python", oldest(), "--test", "import", "--test", "compile"), "import", id="oldest"),
+        pytest.param(lambda: (), "validate-modules", id="every", marks=pytest.mark.proof),
+    ],
+)
+def test_accepts_the_collection(collection: pathlib.Path, arguments: Callable[[], Sequence[str]], test: str) -> None:
+    status, output = sanity(collection, arguments())
     assert status == 0, output
     assert IDLE not in output, output
-    assert 'Running sanity test "validate-modules"' in output, output
+    assert f'Running sanity test "{test}"' in output, output
 
 
 def test_ignores_nothing() -> None:

@@ -151,7 +151,8 @@ def persistently(act: Callable[[], Optional[bool]], pause: float) -> bool:
 
 def say(*words: object) -> None:
     """Write a line into the pod's log."""
-    print(time.strftime("%H:%M:%S", time.gmtime()), *words, flush=True)
+    sys.stdout.write(" ".join([time.strftime("%H:%M:%S", time.gmtime())] + [str(word) for word in words]) + "\n")
+    sys.stdout.flush()
 
 
 def main(stage: str, path: str, uid: str, seconds: str) -> None:
