@@ -56,7 +56,8 @@ def settle(plan: dict[str, Any]) -> None:
         mount(str(shown), path, "", MS_BIND)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     deadline = time.monotonic() + 30
-    while not Path("/sys/class/net/eth0").exists() and not Path("/proc/sys/net/ipv4/conf/eth0").exists():
+    # /sys still shows the devices of the machine outside, which may have an eth0 as well.
+    while not Path("/proc/sys/net/ipv4/conf/eth0").exists():
         if time.monotonic() > deadline:
             raise TimeoutError("nobody plugged in eth0")
         time.sleep(0.02)
