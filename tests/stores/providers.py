@@ -127,7 +127,7 @@ class Azurite(Provider):
         self._wait(self.endpoint)
 
     def store(self, wrong: bool = False) -> Store:
-        key = base64.b64encode(b"wrong" * 12).decode() if wrong else self.key
+        key = base64.b64encode(secrets.token_bytes(64)).decode() if wrong else self.key
         return Store("azure", endpoint=self.endpoint, account=self.account, account_key=key)
 
     def contents(self, bucket: str) -> dict[str, bytes]:

@@ -69,7 +69,16 @@ _TABLE: Tuple[Tuple[Tuple[str, ...], Cause], ...] = (
     ),
     (
         (
-            *("SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthFailure", "AuthenticationFailed", "ExpiredToken", "InvalidToken", "Authorization Failed"),
+            *(
+                "SignatureDoesNotMatch",
+                "Server failed to authenticate the request",
+                "InvalidAccessKeyId",
+                "AuthFailure",
+                "AuthenticationFailed",
+                "ExpiredToken",
+                "InvalidToken",
+                "Authorization Failed",
+            ),
             *("StatusCode: 401", "Error 401", "invalid_grant", "cannot fetch token"),
             *("no EC2 IMDS role", "refresh cached credentials", "NoCredentialProviders", "failed to retrieve credentials"),
         ),
