@@ -9,6 +9,7 @@ import base64
 import json
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ _LONGEST = 6 * 3600
 STORE_USERS = ("deis-database", "deis-registry", "deis-builder", "deis-controller")
 
 
-class Rounds:
+class Rounds(ABC):
     """Interrupted moves of one kind on one platform, one after the other, each with its completion."""
 
     what = ""
@@ -59,17 +60,19 @@ class Rounds:
         # How long a move takes, and makes the platform stand still, as far as it is known.
         self.usual = {"whole": 40.0, "still": 25.0}
 
+    @abstractmethod
     def disasters(self) -> list[Disaster]:
-        raise NotImplementedError
+        """What may happen to this move."""
 
+    @abstractmethod
     def place(self) -> str:
         """Where the platform is: old, new, or what is between."""
-        raise NotImplementedError
 
+    @abstractmethod
     def wrong(self) -> list[str]:
         """What is lost or wrong in the place where the platform is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def prepare(self) -> None:
         """Make this round unlike the one before."""
 
@@ -306,6 +309,9 @@ class DatabaseRounds(Rounds):
         postgres.ask(inside, f"BEGIN READ WRITE; {opened}; COMMIT")
         self.answers()
         self.clear()
+
+    def prepare(self) -> None:
+        """The writer goes on all the time."""
 
     def clear(self) -> None:
         """Empty the other server: what other tests have left there, with folders that are gone, is foreign."""

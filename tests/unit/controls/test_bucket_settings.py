@@ -18,7 +18,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.bucket_se
     wanted_settings,
 )
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import plan_of
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, Refused
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.bucket_api import LIFECYCLE, POLICY, PUBLIC_ACCESS, VERSIONING
 
@@ -152,7 +152,7 @@ def test_a_component_has_rights_in_its_bucket_alone() -> None:
         ({"access_key": "a", "access_key_file": "/etc/hostname"}, Invalid, "access_key"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_asked(given: dict[str, Any], failure: type[Exception], subject: str) -> None:
+def test_what_cannot_be_is_refused_before_anything_is_asked(given: dict[str, Any], failure: type[Failure], subject: str) -> None:
     with pytest.raises(failure) as caught:
         BucketSettings(params(**given))
-    assert caught.value.subject == subject  # type: ignore[attr-defined]
+    assert caught.value.subject == subject
