@@ -140,6 +140,6 @@ build: tools ## The collection's artifact, in build/
 
 clean: ## Remove everything that make made: labs, virtual environments, caches
 	@if [ -x $(BIN)/python ]; then $(LAB) down --all --purge --cache; fi
-	@rm -rf .venv .cache .ansible build tests/output $(addprefix "$(PAAS_HARDENING_CACHE)"/,sanity matrix bench)
+	@rm -rf .venv .cache .ansible build tests/output $(addprefix "$(PAAS_HARDENING_CACHE)"/,sanity matrix bench mypy)
 	@rmdir --ignore-fail-on-non-empty "$(PAAS_HARDENING_CACHE)" 2>/dev/null || true
 	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

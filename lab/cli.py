@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from lab import allocation, builds, cgroups, cleanup, content, images, nodes, paths, processes, requirements
@@ -180,11 +181,11 @@ def _images(options: argparse.Namespace) -> int:
     requirements.check()
     steps = Steps(_say)
     if options.programs:
-        with steps.step("programs"):
+        # Packages are unpacked one after the other, and waited for: the compiler has most of the machine meanwhile.
+        with steps.step("programs and root file systems of hosts"), ThreadPoolExecutor(1) as beside:
+            made = beside.submit(lambda: [trees.tree(release, _say) for release in trees.RELEASES])
             builds.ensure(builds.of_a_lab(), _say)
-        with steps.step("root file systems of hosts"):
-            for release in trees.RELEASES:
-                trees.tree(release, _say)
+            made.result()
     with steps.step("images"):
         essential = images.essential(_say)
         extra = images.platforms(_say) if options.platforms else []

@@ -25,19 +25,18 @@ FOREIGN = ("ANSIBLE_", "K8S_AUTH_", "KUBECONFIG")
 # Tests that stay together in one process when several share them out, because what they need is slow to make. The longest first, but of three that begin
 # together only two bring up a lab.
 GROUPS = (
-    "tests/contract",
-    "tests/quality",
-    "tests/integration/test_harden",
-    "tests/integration",
-    "tests/moves",
-    "tests/lab",
-    "tests/hosts",
-    "tests/databases",
-    "tests/stores",
-    "tests/registries",
-    "tests/backup",
-    "tests/platforms",
-    "tests",
+    ("tests/contract",),
+    ("tests/quality",),
+    ("tests/integration/test_harden", "tests/moves"),
+    ("tests/integration",),
+    ("tests/lab",),
+    ("tests/hosts",),
+    ("tests/databases",),
+    ("tests/stores",),
+    ("tests/registries",),
+    ("tests/backup",),
+    ("tests/platforms",),
+    ("tests",),
 )
 
 
@@ -90,7 +89,7 @@ class Groups(LoadScopeScheduling):
     """Shares out whole groups. (Marks of pytest-xdist's own would do, but pytest 9.2 does not show them to it.)"""
 
     def _split_scope(self, nodeid: str) -> str:
-        return GROUPS[group(nodeid)]
+        return GROUPS[group(nodeid)][0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -150,8 +150,11 @@ def _writable(document: Mapping[str, Any]) -> dict[str, Any]:
     return wanted
 
 
-def install(cluster: Cluster, name: str, report: Callable[[str], None], helm: str | None = None) -> Installed:
-    """Install a platform, or take the one that is there, with planted secrets and granted rights; one that not this Helm installed is replaced."""
+def install(cluster: Cluster, name: str, report: Callable[[str], None], helm: str | None = None, without: Sequence[str] = ()) -> Installed:
+    """Install a platform, or take the one that is there, with planted secrets and granted rights; one that not this Helm installed is replaced.
+
+    ``without`` names parts of the chart that are left out where they can be.
+    """
     from lab import installation, paths
 
     _load_images(cluster, report)
@@ -159,7 +162,8 @@ def install(cluster: Cluster, name: str, report: Callable[[str], None], helm: st
     if helm and there.get("helm", helm) != helm:
         remove(cluster, name)
         there = {}
-    place = installation.install(cluster, name, None, _planted_values(name), helm or there.get("helm", "3"), report)
+    values = _planted_values(name) | ({part: {"enabled": False} for part in without} if name.startswith("drycc") else {})
+    place = installation.install(cluster, name, None, values, helm or there.get("helm", "3"), report)
     platform = Installed(cluster, place)
     platform.grant()
     _plant(platform)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from lab.cluster import Cluster
 
 
+# Of no concern to the modules that are told here, and a part of what an installation costs.
+WITHOUT = ("grafana",)
+
+
 class Rotation:
     """The platforms in their order. In the end only the last one is left."""
 
@@ -38,7 +42,7 @@ class Rotation:
         for other in PLATFORMS:
             if other != name and not _room(self._cluster, other, name):
                 remove(self._cluster, other)
-        platform = install(self._cluster, name, self._report)
+        platform = install(self._cluster, name, self._report, without=WITHOUT)
         self._report(f"{name} is there after {time.monotonic() - begun:.0f} s")
         self._following = self._order[self._order.index(name) + 1 :][:1]
         paths = os.pathsep.join([str(ROOT / ".cache"), str(ROOT)])
@@ -84,7 +88,7 @@ def main(lab: str, present: str, following: str = "") -> None:
         if name not in (present, following):
             remove(cluster, name)
     if following and _room(cluster, present, following):
-        install(cluster, following, lambda line: print(line, flush=True))
+        install(cluster, following, lambda line: print(line, flush=True), without=WITHOUT)
 
 
 if __name__ == "__main__":

@@ -244,6 +244,7 @@ def test_a_new_password_reaches_every_app_without_a_restart(told: Told, mover: M
         assert apps.log_in(name)[1].endswith(f":{fresh}")
 
 
+@pytest.mark.proof
 def test_back_to_the_bundled_registry_with_the_images(told: Told, mover: Mover, apps: Apps, sown: Sown) -> None:
     assert mover.run(state="reverted", images="refuse").status != 0
     assert mover.writes == []

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.quality.checkout import ROOT, change, environment, run, working_copy
+from tests.quality.toolchain import cache
 
 PLUGINS = "ansible_collections.paas.hardening.plugins"
 RUFF_CHECK = ("ruff", "check", "--no-cache", ".")
@@ -27,8 +28,9 @@ def lint(tool: tuple[str, ...], root: pathlib.Path) -> tuple[int, str]:
     """Run a linter over a checkout. Returns its exit status and what it printed."""
     # mypy sees the module and the action plugin of one name as two modules only from above the collection.
     folder = root / ".cache" if tool is MYPY else root
-    # antsibull-docs keeps a log in the home folder.
-    return run(tool, folder, env=environment(root, {"HOME": str(root / ".cache")}))
+    # antsibull-docs keeps a log in the home folder. What mypy knows of a file goes by its content, in whichever checkout; only a broken copy keeps its own.
+    known = cache() / "mypy" if root == ROOT else root / ".cache" / "mypy"
+    return run(tool, folder, env=environment(root, {"HOME": str(root / ".cache"), "MYPY_CACHE_DIR": str(known)}))
 
 
 @pytest.mark.parametrize(
@@ -52,8 +54,8 @@ def test_accepts_the_checkout(tool: tuple[str, ...]) -> None:
 def broken(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A copy of the checkout with one fault for each linter."""
     root = working_copy(tmp_path_factory.mktemp("lint"))
-    if (ROOT / ".cache/mypy").exists():
-        shutil.copytree(ROOT / ".cache/mypy", root / ".cache/mypy")
+    if (cache() / "mypy").exists():
+        shutil.copytree(cache() / "mypy", root / ".cache" / "mypy")
     change(root, CODE, "from typing import", "import os\nfrom typing import")
     (root / CODE).open("a").write("\n\ndef seeded(value: int) -> str:\n    return   value\n")
     change(root, "plugins/modules/workflow_info.py", "short_description:", "short_description: C(unclosed\nnonsense:")
