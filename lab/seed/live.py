@@ -51,10 +51,13 @@ def database(place: Installation, name: str = "controller") -> dict[str, Any]:
 
 
 def _deis_database(place: Installation) -> dict[str, Any]:
-    creds = secret(place, "database-creds")
+    # A move writes the Secret before the controller that reads it, and the way back after it.
     containers = get(place, "deployment", "deis-controller")["spec"]["template"]["spec"]["containers"]
     outside = any(entry["name"] == "DEIS_DATABASE_SERVICE_HOST" for entry in containers[0]["env"])
+    creds = secret(place, "database-creds")
     if outside:
+        if "host" not in creds:
+            raise LabError(f"{place.name}: the controller's database is on its way")
         return {"host": creds["host"], "port": creds["port"], "user": creds["user"], "password": creds["password"], "database": creds["name"]}
     address = pod_address(place, app="deis-database")
     return {"host": address, "port": "5432", "user": creds["user"], "password": creds["password"], "database": creds["user"]}

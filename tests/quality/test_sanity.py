@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pathlib
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from tests.quality.checkout import COLLECTION, ROOT, change, copy, listed, run
-from tests.quality.toolchain import ansible_test_home
+from tests.quality.toolchain import ansible_test_home, pythons
 
 
 def ansible_content(name: pathlib.PurePosixPath) -> bool:
@@ -19,7 +18,7 @@ def ansible_content(name: pathlib.PurePosixPath) -> bool:
 
 
 IDLE = "All targets skipped"
-TARGETS = ("3.8", "3.9", "3.10", "3.11")
+TARGETS = ("3.9", "3.10", "3.11")
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def sanity(collection: pathlib.Path, arguments: Sequence[str] = ()) -> tuple[int
 
 def oldest() -> str:
     """The oldest Python at hand on which modules may have to run."""
-    return next(version for version in TARGETS if subprocess.run([f"python{version}", "-c", ""], capture_output=True, check=False).returncode == 0)
+    return next(version for version in TARGETS if version in pythons())
 
 
 # All of them by the Python that runs Ansible, but what depends on the Python by the oldest only; the proof is every test with every one at hand.
