@@ -25,10 +25,11 @@ FOREIGN = ("ANSIBLE_", "K8S_AUTH_", "KUBECONFIG")
 # Tests that stay together in one process when several share them out, because what they need is slow to make. The longest first, but of three that begin
 # together only two bring up a lab.
 GROUPS = (
-    ("tests/contract",),
-    ("tests/quality",),
     ("tests/integration/test_harden", "tests/moves"),
+    ("tests/quality/test_sanity",),
+    ("tests/contract",),
     ("tests/integration",),
+    ("tests/quality",),
     ("tests/lab",),
     ("tests/hosts",),
     ("tests/databases",),
