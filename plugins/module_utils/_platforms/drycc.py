@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Tuple
 
+from ansible_collections.paas.hardening.plugins.module_utils._platforms.metrics import drycc_1_8_metrics, drycc_head_metrics
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import (
     Accounts,
     Answer,
@@ -232,6 +233,7 @@ DRYCC_1_8 = Platform(
     object_storage=_OBJECT_STORAGE_1_8,
     database=_DATABASES_1_8,
     registry=DRYCC_1_8_IMAGES,
+    metrics=drycc_1_8_metrics((*_CONTROLLERS_1_8, *_CRON)),
     start=("init-stack",),
 )
 
@@ -251,4 +253,5 @@ DRYCC_HEAD = replace(
     object_storage=_OBJECT_STORAGE_HEAD,
     database=_DATABASES_HEAD,
     registry=DRYCC_HEAD_IMAGES,
+    metrics=drycc_head_metrics((*_CONTROLLERS_HEAD, *_CRON)),
 )

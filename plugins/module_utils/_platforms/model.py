@@ -313,6 +313,53 @@ class ImageRegistry(NamedTuple):
     inert: Mapping[str, str] = {}
 
 
+class MetricsUser(NamedTuple):
+    """A workload that writes metrics to the store or reads them there, and the variables by which it is told where that is.
+
+    Fields are called url; quoted_url (the same between quotation marks); database, user, password. Every container of the workload that states one of the
+    variables has to be told.
+    """
+
+    workload: Workload
+    settings: Tuple[Setting, ...] = ()
+    optional: bool = False
+
+
+class Sender(NamedTuple):
+    """A workload that sends metrics wherever its arguments say, and the store in the cluster besides.
+
+    ``argument`` is what a place begins with, ``last_own`` what the last argument begins with that is not of ``values_key``'s list.
+    """
+
+    workload: Workload
+    argument: str
+    last_own: str
+    values_key: str
+
+
+class MetricsStore(NamedTuple):
+    """Where the platform keeps metrics. ``users`` stand in the order in which they are restarted after a change."""
+
+    # influxdb, prometheus: how the store is spoken to.
+    protocol: str
+    bundled: Workload
+    users: Tuple[MetricsUser, ...]
+    # The values key that names the place, with what it has to hold; nothing where each setting has a key of its own.
+    location: Tuple[str, str] = ("", "")
+    # The Secret with the settings, where there is one; only the chart of a store outside has it.
+    secret: str = ""
+    sender: Optional[Sender] = None
+    # Services that lead to the bundled store, and the label by which the router takes them to the outside.
+    doors: Tuple[str, ...] = ()
+    routed_label: str = ""
+    shut_annotation: str = ""
+    # What draws the graphs, and the variable by which it keeps its database elsewhere.
+    drawer: Optional[Tuple[Workload, str]] = None
+    limits: Tuple[str, ...] = ()
+    # Values keys that a manual or the chart names and no template reads, and what to set instead.
+    inert: Mapping[str, str] = {}
+
+
 @dataclass(frozen=True)
 class Platform:
     """One platform in one shape."""
@@ -331,6 +378,7 @@ class Platform:
     object_storage: ObjectStorage
     database: Database
     registry: Optional[ImageRegistry] = None
+    metrics: Optional[MetricsStore] = None
     # What stands before every command in the platform's images.
     start: Tuple[str, ...] = ()
     notes: Tuple[str, ...] = field(default=())

@@ -87,7 +87,7 @@ def test_choices_of_a_role_are_those_of_its_module() -> None:
         assert {key: told.get(key) for key in ("type", "choices", "default")} == {key: meant.get(key) for key in ("type", "choices", "default")}, name
 
 
-@pytest.mark.parametrize("role", ["object_storage", "database", "registry"])
+@pytest.mark.parametrize("role", ["object_storage", "database", "registry", "metrics"])
 def test_a_role_that_moves_has_every_option_of_its_module(role: str) -> None:
     told, meant = specification(role), arguments(f"workflow_{role}")
     own = {name for name in meant if f"{role}_{name}" in told}
