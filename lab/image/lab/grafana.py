@@ -18,7 +18,7 @@ def source():
     said = [os.environ.get("INFLUXDB_SERVICE_URL") or inside]
     said += [os.environ.get(f"INFLUXDB_{name}") or default for name, default in (("USER", "admin"), ("PASSWORD", "admin"), ("DATABASE", "kubernetes"))]
     try:
-        made = json.loads('{"url": "%s", "user": "%s", "password": "%s", "database": "%s"}' % tuple(said))
+        made = json.loads("{" + ", ".join(f'"{name}": "{text}"' for name, text in zip(("url", "user", "password", "database"), said, strict=True)) + "}")
     except ValueError:
         return 500
     request = urllib.request.Request(f"{made['url']}/query?db={made['database']}&q=SHOW%20DATABASES")

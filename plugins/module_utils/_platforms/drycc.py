@@ -96,7 +96,9 @@ _STORE = Way(
 )
 _OBJECT_STORAGE_1_8 = ObjectStorage(
     users=_STORE_USERS,
-    bundled=BundledStore(Workload("StatefulSet", "drycc-storage", "drycc-storage"), 9000, "storage-creds", "accesskey", "secretkey"),
+    bundled=BundledStore(
+        Workload("StatefulSet", "drycc-storage", "drycc-storage"), 9000, "storage-creds", "accesskey", "secretkey", left_out=("storage.enabled", False)
+    ),
     ways=(_STORE,),
     inert={"gcs": _ONLY_S3, "azure": _ONLY_S3, "swift": _ONLY_S3},
     registry_login=("registry-secret", "username", "password"),

@@ -194,6 +194,8 @@ class BundledStore(NamedTuple):
     secret_key: str
     # Values of the keys that every installation of the chart has, as SHA-256 of the decoded access key and secret key.
     constants: Tuple[str, str] = ("", "")
+    # The values key, with what it has to hold, by which the chart leaves it out; nothing where the way outside itself says it.
+    left_out: Optional[Tuple[str, Any]] = None
 
 
 class ObjectStorage(NamedTuple):
