@@ -15,6 +15,7 @@ from tests.contract.installed import Installed
 from tests.moves.conftest import Mover, file_with
 from tests.moves.metrics import Influx
 
+pytestmark = pytest.mark.usefixtures("taken_away")
 TELEGRAF, GRAFANA, SECRET = "deis-monitor-telegraf", "deis-monitor-grafana", "influxdb-creds"
 
 
