@@ -13,7 +13,7 @@ description:
   - Makes a running Deis, Hephy or Drycc Workflow write its metrics to, and read them from, a store that does not live and die with the cluster. On
     Deis and Hephy that is InfluxDB, which Telegraf writes and Grafana reads; on Drycc a server that takes what Prometheus sends and is asked as
     Prometheus is, such as VictoriaMetrics.
-  - The store is asked before anything is written whether it takes the user and lets him write, and afterwards whether something arrives.
+  - The store is asked before anything is written whether it takes the account and lets it write, and afterwards whether something arrives.
   - On Deis and Hephy the chart has one text for the address. Telegraf needs it between quotation marks, and Grafana without them, so that the documented
     way leaves one of them broken. Here each gets its own; the overlay holds what keeps Telegraf at work, and says what an upgrade does to Grafana.
   - On Drycc the agent gets one more place to send to, beside the bundled store, which goes on running. Everybody reads from the new one.
@@ -46,14 +46,14 @@ options:
   database:
     description: Database in InfluxDB (Deis, Hephy); C(kubernetes) when it is not given. It has to be there.
     type: str
-  user:
-    description: User of the database (Deis, Hephy), with the right to read and write it. Neither user nor password where the store asks nobody.
+  account:
+    description: User of the database (Deis, Hephy), with the right to read and write it. Leave it and its password out where the store asks nobody.
     type: str
-  password:
-    description: Password of that user.
+  account_password:
+    description: Its password.
     type: str
-  password_file:
-    description: File that holds the password and nothing else.
+  account_password_file:
+    description: File that holds it and nothing else.
     type: path
   ca_file:
     description: Certificates by which the store is verified where the module runs. The pods know public authorities only.
@@ -67,8 +67,8 @@ EXAMPLES = r"""
 - name: Show what it would take
   paas.hardening.workflow_metrics:
     url: http://metrics.example.com:8086
-    user: workflow
-    password_file: /etc/paas/metrics-password
+    account: workflow
+    account_password_file: /etc/paas/metrics-password
   check_mode: true
   diff: true
 
@@ -76,8 +76,8 @@ EXAMPLES = r"""
   paas.hardening.workflow_metrics:
     url: http://metrics.example.com:8086
     database: workflow
-    user: workflow
-    password: "{{ vault_metrics_password }}"
+    account: workflow
+    account_password: "{{ vault_metrics_password }}"
 
 - name: Keep the metrics of Drycc in a VictoriaMetrics outside
   paas.hardening.workflow_metrics:
@@ -250,7 +250,7 @@ proof:
       type: list
       elements: dict
       returned: success
-      sample: [{"what": "http://metrics.example.com:8086, database kubernetes", "expected": "takes the user", "observed": "takes the user", "verdict": "pass"}]
+      sample: [{"what": "http://metrics.example.com:8086", "expected": "takes the account", "observed": "takes the account", "verdict": "pass"}]
 durability:
   description: For each setting, what the next C(helm upgrade) with the same values does to it.
   returned: success, empty without O(durability)

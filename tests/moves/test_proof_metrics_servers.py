@@ -77,7 +77,7 @@ def test_a_store_of_prometheus_kind(victoria: Victoria) -> None:
     store.check()
     assert not store.receives()
     victoria.take('up{job="lab"} 1\n')
-    assert processes.wait_until(store.receives, 30)
+    assert processes.wait_until(store.receives, 60)
     with pytest.raises(Invalid) as caught:
         Prometheus(Server(victoria.url), Server(f"{victoria.url}/api/v2/no-such-path")).check()
     assert caught.value.subject == "write_url"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
+from lab import builds
 from tests.backup import asking
 from tests.backup.member import Etcd
 from tests.contract.canaries import leaks
@@ -64,6 +65,7 @@ def mover(hephy: Installed, sown: Sown, store: ObjectStore, tmp_path_factory: py
 def backup(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The options that name a repository with a point of a real etcd, taken and restored a moment ago."""
     folder = tmp_path_factory.mktemp("backup")
+    builds.ensure(["etcd", "etcdctl", "etcdutl"])
     with Etcd(folder / "member").running() as member:
         member.fill(50, 100)
         about = {"endpoints": [member.endpoint], "programs": str(member.programs)}
@@ -115,7 +117,7 @@ def test_a_store_that_was_scaled_down_asks_for_all_that_makes_it_safe(mover: Mov
 
 def test_check_mode_says_what_goes_and_then_it_goes(mover: Mover, backup: dict[str, str], sown: Sown) -> None:
     # The object that was put back has another time: it counts as replaced.
-    given = {"old_store": "deleted", "confirm_old_store_deletion": OLD, "forgo_objects": 1, **backup}
+    given: dict[str, Any] = {"old_store": "deleted", "confirm_old_store_deletion": OLD, "forgo_objects": 1, **backup}
     checked = mover.result("--check", **given)
     assert mover.writes == []
     assert [(change["stage"], change["object"], change["field"]) for change in checked["plan"]] == [
@@ -144,7 +146,7 @@ def test_the_platform_goes_on_to_another_store_and_leaves_this_one_as_it_is(
     folder = tmp_path_factory.mktemp("another")
     before = {bucket: sorted((entry.key, entry.size) for entry in store.client().entries(bucket)) for bucket in BUCKETS[:2]}
     with Beside(folder, mover.platform.cluster.layout.addresses.host).running() as another:
-        options = {
+        options: dict[str, Any] = {
             "endpoint": another.endpoint,
             "access_key_file": file_with(folder, another.access_key),
             "secret_key_file": file_with(folder, another.secret_key),

@@ -124,8 +124,8 @@ class MetricsControl:
         try:
             target.store.check()
         except Failure as failure:
-            return Proof((Check(target.place, "takes the user", failure.message, UNKNOWN),))
-        checks = [Check(target.place, "takes the user", "takes the user", PASS)]
+            return Proof((Check(target.place, "takes the account", failure.message, UNKNOWN),))
+        checks = [Check(target.place, "takes the account", "takes the account", PASS)]
         if observed.settled:
             what, minutes = f"what arrives at {target.place}", f"something of the last {RECENT_MINUTES} minutes"
             try:

@@ -13,7 +13,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.errors import
 from ansible_collections.paas.hardening.plugins.module_utils._host.metrics.server import InfluxDB, Prometheus, Server, check_url
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import MetricsStore
 
-_OF_INFLUXDB = ("database", "user", "password", "password_file")
+_OF_INFLUXDB = ("database", "account", "account_password", "account_password_file")
 _DATABASE = "kubernetes"
 # The text goes between the quotation marks of a JSON text as it is.
 _SPOILS_JSON = re.compile(r'["\\\x00-\x1f\x7f]')
@@ -22,9 +22,9 @@ ARGUMENTS: Dict[str, Any] = {
     "url": {"type": "str"},
     "write_url": {"type": "str"},
     "database": {"type": "str"},
-    "user": {"type": "str"},
-    "password": {"type": "str", "no_log": True},
-    "password_file": {"type": "path", "no_log": False},
+    "account": {"type": "str"},
+    "account_password": {"type": "str", "no_log": True},
+    "account_password_file": {"type": "path", "no_log": False},
     "ca_file": {"type": "path"},
 }
 
@@ -51,11 +51,11 @@ def target_of(facts: MetricsStore, params: Mapping[str, Any], sends: bool) -> Ta
 def _influxdb(url: str, params: Mapping[str, Any]) -> Target:
     if params.get("write_url"):
         raise Invalid("write_url is given, but InfluxDB is written where it is read.", "Leave write_url out.", "write_url")
-    database, user, password = str(params.get("database") or _DATABASE), str(params.get("user") or ""), read_file(params, "password")
+    database, user, password = str(params.get("database") or _DATABASE), str(params.get("account") or ""), read_file(params, "account_password")
     if bool(user) != bool(password):
-        missing = "password" if user else "user"
-        raise Invalid(f"{missing} is missing.", "Give user and password, or neither where the store asks nobody.", missing)
-    for option, text in (("database", database), ("user", user), ("password", password)):
+        missing = "account_password" if user else "account"
+        raise Invalid(f"{missing} is missing.", "Give both, or neither where the store asks nobody.", missing)
+    for option, text in (("database", database), ("account", user), ("account_password", password)):
         if _SPOILS_JSON.search(text):
             raise Invalid(f"{option} has a quotation mark, a backslash or a control character in it.", "Grafana's start could make nothing of it.", option)
     fields = {"url": url, "quoted_url": f'"{url}"', "database": database, "user": user, "password": password}

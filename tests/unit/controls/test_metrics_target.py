@@ -12,7 +12,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.metrics_t
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import PLATFORMS
 
-INFLUX: dict[str, Any] = {"url": "http://metrics.example.com:8086/", "user": "mover", "password": "canary-password"}
+INFLUX: dict[str, Any] = {"url": "http://metrics.example.com:8086/", "account": "mover", "account_password": "canary-password"}
 VICTORIA: dict[str, Any] = {"url": "http://metrics.example.com:8428", "write_url": "http://metrics.example.com:8428/api/v1/write"}
 
 
@@ -31,7 +31,7 @@ def test_an_influxdb() -> None:
 def test_a_password_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("canary-password\n")
-    assert target("deis", url=INFLUX["url"], user="mover", password_file=str(file)).fields["password"] == "canary-password"
+    assert target("deis", url=INFLUX["url"], account="mover", account_password_file=str(file)).fields["password"] == "canary-password"
 
 
 def test_a_store_of_prometheus_kind() -> None:
@@ -49,11 +49,11 @@ def test_a_store_of_prometheus_kind() -> None:
         ("hephy", {"url": 'http://metrics.example.com:8086", "http://evil.example.com'}, "url"),
         ("hephy", {"url": "http://metrics.example.com:8086?db=x"}, "url"),
         ("hephy", {"write_url": "http://metrics.example.com:8086/write"}, "write_url"),
-        ("hephy", {"password": None}, "password"),
-        ("hephy", {"user": None}, "user"),
-        ("hephy", {"password": 'canary"'}, "password"),
+        ("hephy", {"account_password": None}, "account_password"),
+        ("hephy", {"account": None}, "account"),
+        ("hephy", {"account_password": 'canary"'}, "account_password"),
         ("hephy", {"database": "a\\b"}, "database"),
-        ("drycc-1.8", {"user": "mover"}, "user"),
+        ("drycc-1.8", {"account": "mover"}, "account"),
         ("drycc-head", {"database": "workflow"}, "database"),
         ("drycc-head", {"write_url": None}, "write_url"),
         ("drycc-head", {"write_url": "ftp://metrics.example.com"}, "write_url"),

@@ -75,9 +75,9 @@ class Server:
         message = f"{self.url} answers {answer.status} for {what}."
         who = self.user or "(nobody)"
         if answer.status == 401:
-            raise Unauthorized(message, f"Is the user {who} right, and the password?", self.url, 401)
+            raise Unauthorized(message, f"Is the account {who} right, and its password?", self.url, 401)
         if answer.status == 403:
-            raise Forbidden(message, f"The user {who} needs the right to read and write there.", self.url, 403)
+            raise Forbidden(message, f"The account {who} needs the right to read and write there.", self.url, 403)
         if answer.status in (400, 404, 405):
             raise Invalid(message, "Is it the address of such a store, with its path?", "url")
         if answer.status in (408, 429) or answer.status >= 500:
@@ -125,8 +125,8 @@ class InfluxDB:
         known = self._rows("SHOW DATABASES")
         if known is not None and [self.database] not in known:
             raise NotFound(
-                f"{self.server.url} has no database {self.database} that the user {self.server.user or '(nobody)'} may see.",
-                f"Make it there: CREATE DATABASE {self.database}, and grant the user everything on it.",
+                f"{self.server.url} has no database {self.database} that the account {self.server.user or '(nobody)'} may see.",
+                f"Make it there: CREATE DATABASE {self.database}, and grant the account everything on it.",
                 "database",
             )
         # Who may write is asked before what is written; nothing is.
@@ -144,7 +144,7 @@ class InfluxDB:
         answer = self.server.expect(self.server.ask("GET", "/query", {"db": self.database, "q": statement}), f"a query of {self.database}", 200)
         results = answer.document.get("results") or [{}]
         if not isinstance(results[0], Mapping) or "error" in results[0]:
-            raise Forbidden(f"{self.server.url} refuses a query of {self.database}.", "The user needs the right to read and write there.", "database")
+            raise Forbidden(f"{self.server.url} refuses a query of {self.database}.", "The account needs the right to read and write there.", "database")
         series = results[0].get("series") or []
         return [row for entry in series for row in entry.get("values") or ()]
 
