@@ -55,6 +55,45 @@ options:
   account_password_file:
     description: File that holds it and nothing else.
     type: path
+  graphs_database:
+    description:
+      - PostgreSQL database in which Grafana keeps accounts and dashboards, instead of in a file that goes with its pod (Deis, Hephy). Grafana begins anew in
+        it. The chart has no keys for it, and an upgrade leaves it as it is.
+      - Drycc's Grafana has such a database already; see M(paas.hardening.workflow_database).
+    type: dict
+    suboptions:
+      server:
+        description: Name or address of the server.
+        type: str
+        required: true
+      port:
+        description: Its port.
+        type: int
+        default: 5432
+      name:
+        description: Name of the database. It has to be there, and Grafana makes its tables in it.
+        type: str
+        default: grafana
+      role:
+        description: Role that owns the database.
+        type: str
+        required: true
+      role_password:
+        description: Its password, without the characters that mean something in an ini file.
+        type: str
+      role_password_file:
+        description: File that holds it and nothing else.
+        type: path
+      sslmode:
+        description: Whether the connection is encrypted. Grafana's pod has no certificate to verify the server by.
+        type: str
+        choices: [disable, require]
+        default: require
+  client_folder:
+    description:
+      - Folder of the PostgreSQL client programs, which ask O(graphs_database). Without it they are looked for in E(PATH) and where Debian and Red Hat
+        put them.
+    type: path
   ca_file:
     description: Certificates by which the store is verified where the module runs. The pods know public authorities only.
     type: path
@@ -78,6 +117,16 @@ EXAMPLES = r"""
     database: workflow
     account: workflow
     account_password: "{{ vault_metrics_password }}"
+
+- name: Keep Grafana's accounts and dashboards outside, too
+  paas.hardening.workflow_metrics:
+    url: http://metrics.example.com:8086
+    account: workflow
+    account_password_file: /etc/paas/metrics-password
+    graphs_database:
+      server: db.example.com
+      role: grafana
+      role_password_file: /etc/paas/grafana-password
 
 - name: Keep the metrics of Drycc in a VictoriaMetrics outside
   paas.hardening.workflow_metrics:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -14,6 +14,9 @@ from tests.contract.canaries import leaks
 from tests.contract.installed import Installed
 from tests.moves.conftest import Mover, file_with
 from tests.moves.metrics import Influx
+
+if TYPE_CHECKING:
+    from lab.postgres import Postgres
 
 pytestmark = pytest.mark.usefixtures("taken_away")
 TELEGRAF, GRAFANA, SECRET = "deis-monitor-telegraf", "deis-monitor-grafana", "influxdb-creds"
@@ -120,6 +123,23 @@ def test_a_setting_that_somebody_changed_is_mended(told: Told, mover: Mover) -> 
     result = mover.result()
     assert any(name.endswith(f"/{SECRET}") for name, _field in shape(result))
     assert mover.result()["plan"] == []
+
+
+def test_grafanas_accounts_go_into_a_database_that_outlives_its_pod(told: Told, mover: Mover, postgres: Postgres, tmp_path: Path) -> None:
+    role = postgres.make_database("graphs", "graphs_owner")
+    about = {"server": postgres.address, "name": "graphs", "role": "graphs_owner", "role_password_file": file_with(tmp_path, role["password"] + "\n")}
+    wrong = mover.run(graphs_database={**about, "role_password_file": file_with(tmp_path, "not-the-password")})
+    assert wrong.status != 0
+    assert mover.writes == []
+    run = mover.run(graphs_database=about).ok()
+    assert [check["observed"] for check in run.result("move")["proof"]["checks"]].count("somebody is logged in") == 1
+    assert {(session[0], session[2]) for session in postgres.sessions("graphs")} == {("graphs_owner", "t")}
+    assert not leaks({role["password"]}, run.output)
+    # A new pod finds what the old one left, and a run that is not asked about it leaves it as it is.
+    assert mover.result(graphs_database=about)["plan"] == []
+    result = mover.result()
+    assert result["plan"] == []
+    assert "metrics-data-source" in [finding["control"] for finding in result["findings"]]
 
 
 def test_back_to_the_bundled_store(told: Told, mover: Mover) -> None:

@@ -10,6 +10,20 @@ import urllib.error
 import urllib.request
 
 import answer
+import psycopg2
+
+
+def database():
+    """A connection to the database of its own, which it keeps, when it is told of one."""
+    if os.environ.get("DATABASE_TYPE") != "postgres":
+        return None
+    host, _, port = os.environ["DATABASE_HOST"].rpartition(":")
+    names = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "sslmode": "SSL_MODE"}
+    found = psycopg2.connect(host=host, port=port, **{key: os.environ[f"DATABASE_{name}"] for key, name in names.items()})
+    found.autocommit = True
+    with found.cursor() as cursor:
+        cursor.execute("CREATE TABLE IF NOT EXISTS migration_log (id serial)")
+    return found
 
 
 def source():
@@ -32,4 +46,5 @@ def source():
         return 502
 
 
+kept = database()
 answer.serve({3500: ({"/": 200, "/lab/source": source}, "")})

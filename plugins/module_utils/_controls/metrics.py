@@ -12,6 +12,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._cluster.release im
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.values import value_at
 from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import Settings, workload_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Recommendation, Site, Wanted
+from ansible_collections.paas.hardening.plugins.module_utils._controls.metrics_graphs import ARGUMENTS as GRAPHS_ARGUMENTS
+from ansible_collections.paas.hardening.plugins.module_utils._controls.metrics_graphs import GraphsPlace, graphs_of, graphs_settings
 from ansible_collections.paas.hardening.plugins.module_utils._controls.metrics_settings import place_settings
 from ansible_collections.paas.hardening.plugins.module_utils._controls.metrics_target import ARGUMENTS, NOWHERE, Target, target_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import container_of, patiently, variable_of
@@ -20,8 +22,9 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.errors import
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, UNKNOWN, Check, Finding, Proof, Source
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, look, ref_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
+from ansible_collections.paas.hardening.plugins.module_utils._host.databases.server import Server
 from ansible_collections.paas.hardening.plugins.module_utils._host.metrics.server import RECENT_MINUTES
-from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import MetricsStore, Platform
+from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import GraphsDatabase, MetricsStore, Platform
 
 RECOMMENDATION = Recommendation(
     id="metrics",
@@ -47,6 +50,7 @@ class Observed(NamedTuple):
     wanted: Tuple[Wanted, ...]
     doors: Tuple[Mapping[str, Any], ...]
     inert: Tuple[str, ...]
+    graphs: Optional[GraphsPlace] = None
 
     @property
     def settled(self) -> bool:
@@ -57,7 +61,7 @@ class MetricsControl:
     """Makes the platform use a store of metrics outside of the cluster, and keeps it there."""
 
     recommendation = RECOMMENDATION
-    arguments: Dict[str, Any] = {**ARGUMENTS, "state": {"type": "str", "choices": ["external", "reverted"], "default": "external"}}
+    arguments: Dict[str, Any] = {**ARGUMENTS, **GRAPHS_ARGUMENTS, "state": {"type": "str", "choices": ["external", "reverted"], "default": "external"}}
 
     def __init__(self) -> None:
         self._releases: Optional[Releases] = None
@@ -71,14 +75,20 @@ class MetricsControl:
         if params["state"] == "reverted":
             _refuse_outside_by_chart(facts, release)
             wanted = place_settings(facts, NOWHERE, settings, site.namespace, site.platform.heritage)
+            wanted += _graphs(facts, None, settings, site.namespace)
             return Observed(None, settings, tuple(bundled_settings(wanted, lambda document: self._stated(site, document), _BACK)), doors, inert)
         sends = facts.sender is not None and (facts.sender.workload.kind, facts.sender.workload.name) in settings.workloads
         target = target_of(facts, params, sends)
         wanted = place_settings(facts, target.fields, settings, site.namespace, site.platform.heritage)
-        observed = Observed(target, settings, tuple(wanted), doors, inert)
+        server = graphs_of(facts, params)
+        graphs = GraphsPlace(server, params["client_folder"] or "") if server else None
+        wanted += _graphs(facts, server, settings, site.namespace) if server else []
+        observed = Observed(target, settings, tuple(wanted), doors, inert, graphs)
         if not observed.settled:
             # Nothing is led to where nobody is taken.
             target.store.check()
+            if graphs:
+                graphs.check()
         return observed
 
     def _release(self, site: Site, facts: MetricsStore, settings: Settings) -> Optional[Release]:
@@ -126,6 +136,8 @@ class MetricsControl:
         except Failure as failure:
             return Proof((Check(target.place, "takes the account", failure.message, UNKNOWN),))
         checks = [Check(target.place, "takes the account", "takes the account", PASS)]
+        if observed.graphs:
+            checks.append(_used(observed.graphs, observed.settled))
         if observed.settled:
             what, minutes = f"what arrives at {target.place}", f"something of the last {RECENT_MINUTES} minutes"
             try:
@@ -147,7 +159,7 @@ class MetricsControl:
         if observed.target is None:
             return findings
         findings += [_limit(number, limit) for number, limit in enumerate(facts.limits, 1)]
-        return findings + _kept_source(facts, observed.settings)
+        return findings + _kept_source(facts.graphs, observed.settings) + _well_known_account(facts.graphs, observed)
 
 
 def facts_of(platform: Platform) -> MetricsStore:
@@ -170,8 +182,30 @@ def _read(site: Site, facts: MetricsStore) -> Settings:
             unlabelled = site.objects.find(KINDS[workload.kind], workload.name, site.namespace)
             if unlabelled is not None:
                 workloads[workload.kind, workload.name] = unlabelled
-    secret = site.objects.find(KINDS["Secret"], facts.secret, site.namespace) if facts.secret else None
-    return Settings(workloads, {facts.secret: secret} if secret is not None else {})
+    names = [name for name in (facts.secret, facts.graphs.secret if facts.graphs else "") if name]
+    secrets = {name: site.objects.find(KINDS["Secret"], name, site.namespace) for name in names}
+    return Settings(workloads, {name: secret for name, secret in secrets.items() if secret is not None})
+
+
+def _graphs(facts: MetricsStore, server: Optional[Server], settings: Settings, namespace: str) -> List[Wanted]:
+    if facts.graphs is None or (facts.graphs.workload.kind, facts.graphs.workload.name) not in settings.workloads:
+        if server is not None:
+            raise Invalid("graphs_database is given, but Grafana is not there.", "Leave it out.", "graphs_database")
+        return []
+    return graphs_settings(facts.graphs, server, settings, namespace)
+
+
+def _used(graphs: GraphsPlace, settled: bool) -> Check:
+    """Ask the database whether it takes the role and, once Grafana has been led there, whether somebody is in it."""
+    what = str(graphs.server)
+    try:
+        graphs.check()
+        if not settled:
+            return Check(what, "takes the role", "takes the role", PASS)
+        inside = patiently(graphs.used, bool, Deadline(_PATIENCE))
+        return Check(what, "Grafana is logged in", "somebody is logged in" if inside else "nobody is logged in", PASS if inside else FAIL)
+    except Failure as failure:
+        return Check(what, "takes the role", failure.message, UNKNOWN)
 
 
 def _given(release: Optional[Release], key: str) -> bool:
@@ -231,11 +265,11 @@ def _open_doors(facts: MetricsStore, services: Sequence[Mapping[str, Any]]) -> L
     ]
 
 
-def _kept_source(facts: MetricsStore, settings: Settings) -> List[Finding]:
+def _kept_source(facts: Optional[GraphsDatabase], settings: Settings) -> List[Finding]:
     """What draws the graphs makes its data source once, with its database; one that outlives the pod keeps the address that it has."""
-    if facts.drawer is None:
+    if facts is None:
         return []
-    workload, variable = facts.drawer
+    workload, variable = facts.workload, facts.variables["kind"]
     document = settings.workloads.get((workload.kind, workload.name))
     if document is None:
         return []
@@ -254,6 +288,30 @@ def _kept_source(facts: MetricsStore, settings: Settings) -> List[Finding]:
             f"{variable}={outside}" if outside else "its database is on a volume",
             "Look at Data Sources, influxdb-datasource, in Grafana itself, and change the address there.",
             "At its start it offers the new address to a database that has a data source of that name already, and is refused.",
+        )
+    ]
+
+
+def _well_known_account(facts: Optional[GraphsDatabase], observed: Observed) -> List[Finding]:
+    """An account that everybody knows goes with the pod, or stays for ever in a database that outlives it."""
+    document = observed.settings.workloads.get((facts.workload.kind, facts.workload.name)) if facts else None
+    if facts is None or document is None:
+        return []
+    container = container_of(document, facts.workload.container)
+    if tuple(variable_of(container, name) for name in facts.account_variables) != facts.well_known_account:
+        return []
+    names = " and ".join(facts.account_variables)
+    return [
+        RECOMMENDATION.beside(
+            "well-known-account",
+            "Grafana has the account that every installation has",
+            "critical",
+            FAIL,
+            f"{facts.workload.kind} {facts.workload.name}",
+            "a password of one's own",
+            f"{names} are the chart's defaults",
+            "Set monitor.grafana.user and monitor.grafana.password in the values; where its database outlives the pod, change the password in Grafana itself.",
+            "It is made once, with the database: the variables act at that time only.",
         )
     ]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import MetricsStore, MetricsUser, Sender, Setting, Workload
+from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import GraphsDatabase, MetricsStore, MetricsUser, Sender, Setting, Workload
 
 _NO_HISTORY = "What was measured so far stays in the bundled store: nothing moves it."
 
@@ -24,6 +24,7 @@ def _influx(*rows: Tuple[str, str, str]) -> Tuple[Setting, ...]:
 
 _INFLUX_VALUES = {key: f"monitor.influxdb.{key}" for key in ("url", "database", "user", "password")}
 
+_GRAPHS_WORDS = {"kind": "TYPE", "address": "HOST", "name": "NAME", "user": "USER", "password": "PASSWORD", "sslmode": "SSL_MODE"}
 _UPGRADED = (
     "An upgrade with the overlay takes the bundled store away, and gives Grafana the address as Telegraf needs it, between quotation marks, which is none:"
     " run this again after each upgrade."
@@ -60,7 +61,14 @@ WORKFLOW_METRICS = MetricsStore(
     doors=("deis-monitor-influxapi", "deis-monitor-influxui"),
     routed_label="router.deis.io/routable",
     shut_annotation="router.deis.io/whitelist",
-    drawer=(_GRAFANA, "DATABASE_TYPE"),
+    graphs=GraphsDatabase(
+        _GRAFANA,
+        "postgres",
+        {name: f"DATABASE_{word}" for name, word in _GRAPHS_WORDS.items()},
+        "paas-hardening-grafana",
+        ("DEFAULT_USER", "DEFAULT_USER_PASSWORD"),
+        ("admin", "admin"),
+    ),
     limits=(
         _NO_HISTORY,
         _UPGRADED,

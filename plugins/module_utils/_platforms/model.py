@@ -339,6 +339,22 @@ class Sender(NamedTuple):
     values_key: str
 
 
+class GraphsDatabase(NamedTuple):
+    """How what draws graphs is told of a PostgreSQL database of its own, instead of a file in its pod.
+
+    ``variables`` by what they hold: kind, address (host and port), name, user, password, sslmode. The password stands in a Secret of ours.
+    """
+
+    workload: Workload
+    # What the code calls PostgreSQL.
+    kind: str
+    variables: Mapping[str, str]
+    secret: str
+    # The variables with the account that it makes in a new database, and what they are on every installation.
+    account_variables: Tuple[str, str]
+    well_known_account: Tuple[str, str]
+
+
 class MetricsStore(NamedTuple):
     """Where the platform keeps metrics. ``users`` stand in the order in which they are restarted after a change."""
 
@@ -355,8 +371,7 @@ class MetricsStore(NamedTuple):
     doors: Tuple[str, ...] = ()
     routed_label: str = ""
     shut_annotation: str = ""
-    # What draws the graphs, and the variable by which it keeps its database elsewhere.
-    drawer: Optional[Tuple[Workload, str]] = None
+    graphs: Optional[GraphsDatabase] = None
     limits: Tuple[str, ...] = ()
     # Values keys that a manual or the chart names and no template reads, and what to set instead.
     inert: Mapping[str, str] = {}
