@@ -43,7 +43,7 @@ def former_store(facts: ObjectStorage, settings: Settings, at_target: Mapping[st
     ``at_target`` says of each component, by its first workload, whether it is there. Raises Refused when they use several stores, or one that cannot be read
     out of their settings.
     """
-    away = [user for user in present(facts, settings) if not at_target[user.workloads[0].name]]
+    away = [user for user in present(facts, settings) if not at_target[user.workloads[0].name] and _is_told(facts, settings, user)]
     places = {user.workloads[0].name: _elsewhere(facts, settings, user) for user in away}
     outside = {name: place for name, place in places.items() if place}
     if not outside:
@@ -78,11 +78,7 @@ def superfluous(facts: ObjectStorage, way: Way, settings: Settings) -> List[Want
 
 def _elsewhere(facts: ObjectStorage, settings: Settings, user: Component) -> str:
     """Return which other store a component uses, or nothing when it uses the bundled one."""
-    document = _document(settings, user)
-    if document is None:
-        # It need not be there.
-        return ""
-    container = container_of(document, user.workloads[0].container)
+    container = _container(settings, user)
     if user.kind_variable:
         kind = variable_of(container, user.kind_variable)
         if kind != next(way.kind for way in facts.ways if way.addressed):
@@ -92,18 +88,24 @@ def _elsewhere(facts: ObjectStorage, settings: Settings, user: Component) -> str
             if setting.field not in ("host", "endpoint") or not setting.variable:
                 continue
             address = variable_of(container, setting.variable) or ""
-            if user.secret and address.startswith("("):
+            if user.secret and (address.startswith("(") or not container):
                 address = text_in(settings.secrets[user.secret], setting.secret_key) or ""
             if address and facts.bundled.workload.name not in address:
                 return address
     return ""
 
 
-def _document(settings: Settings, user: Component) -> Optional[Mapping[str, Any]]:
+def _container(settings: Settings, user: Component) -> Mapping[str, Any]:
+    """Return what reads the settings; nothing for what runs by the clock and need not be there."""
     workload = user.workloads[0]
-    if workload.kind == "CronJob":
-        return settings.workloads.get((workload.kind, workload.name))
-    return workload_of(settings, workload)
+    if workload.kind == "CronJob" and (workload.kind, workload.name) not in settings.workloads:
+        return {}
+    return container_of(workload_of(settings, workload), workload.container)
+
+
+def _is_told(facts: ObjectStorage, settings: Settings, user: Component) -> bool:
+    """Tell whether anything says where a component has its data: one that is not there may never have been told."""
+    return bool(_container(settings, user) or _elsewhere(facts, settings, user))
 
 
 def _read(facts: ObjectStorage, settings: Settings, away: Sequence[Component], ca_file: str) -> Former:
@@ -149,8 +151,7 @@ def _common(fields: Mapping[str, str]) -> Dict[str, str]:
 
 def _fields(facts: ObjectStorage, settings: Settings, user: Component) -> Tuple[Way, Dict[str, str]]:
     """Return the way on which a component uses its store, and the fields that its settings hold."""
-    document = _document(settings, user) or {}
-    container = container_of(document, user.workloads[0].container)
+    container = _container(settings, user)
     kind = variable_of(container, user.kind_variable) if user.kind_variable else facts.ways[0].kind
     way = next((way for way in facts.ways if way.kind == kind), None)
     if way is None:

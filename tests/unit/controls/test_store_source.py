@@ -14,7 +14,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.errors import
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Item, look
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import PLATFORMS
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Way
-from tests.unit.controls.test_component_settings import applied, settings_of, way_of
+from tests.unit.controls.test_component_settings import applied, settings_of, way_of, without
 
 ACCOUNT = {"type": "service_account", "project_id": "p", "client_email": "me@example.com", "private_key": "canary-key"}
 OLD: dict[str, str] = {
@@ -105,6 +105,18 @@ def test_some_components_here_and_some_there_cannot_be_brought_together() -> Non
     with pytest.raises(Refused) as caught:
         found("drycc-head", way, applied(before, wanted))
     assert "the bundled store" in str(caught.value)
+
+
+def test_what_runs_by_the_clock_and_is_not_there_leaves_what_its_secret_says() -> None:
+    way = PLATFORMS["drycc-head"].object_storage.ways[0]
+    left = found("drycc-head", way, without(on("drycc-head", way, OLD), "drycc-database-cronjob-backup"))
+    assert left is not None
+    assert left.buckets["database"] == "old-database"
+    settings = without(on("drycc-head", way, OLD), "drycc-database-cronjob-backup")
+    settings.secrets["database-creds"]["data"].clear()
+    left = found("drycc-head", way, settings)
+    assert left is not None
+    assert set(left.buckets) == {"registry", "builder", "quickwit"}
 
 
 def test_two_stores_at_once_cannot_be_left() -> None:
