@@ -69,10 +69,11 @@ class MetricsControl:
     def observe(self, site: Site, params: Mapping[str, Any]) -> Observed:
         facts = facts_of(site.platform)
         settings = _read(site, facts)
-        release = self._release(site, facts, settings)
+        back = params["state"] == "reverted"
+        release = self._release(site, facts, settings) if back or facts.inert else None
         inert = tuple(key for key in facts.inert if _given(release, key))
         doors = tuple(found for name in facts.doors for found in [site.objects.find(KINDS["Service"], name, site.namespace)] if found is not None)
-        if params["state"] == "reverted":
+        if back:
             _refuse_outside_by_chart(facts, release)
             wanted = place_settings(facts, NOWHERE, settings, site.namespace, site.platform.heritage)
             wanted += _graphs(facts, None, settings, site.namespace)
