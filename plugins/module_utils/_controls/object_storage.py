@@ -8,6 +8,7 @@ The stages of the move are parts of one plan. How far it came is seen from the o
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -214,7 +215,12 @@ class ObjectStorageControl:
             self._at_work.carry_out(plan)
 
     def take_back(self) -> str:
-        return self._move.stages.take_back() if self._move else ""
+        if self._move is None:
+            return ""
+        if self._move.stages.pending:
+            with contextlib.suppress(OSError):
+                self._move.forget()
+        return self._move.stages.take_back()
 
     def against(self, params: Mapping[str, Any]) -> str:
         return ""

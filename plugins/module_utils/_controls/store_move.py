@@ -185,6 +185,12 @@ class Move:
         folder, name = self._folder("copied"), f"{role}-{hashlib.sha256(self._destination.place.encode()).hexdigest()[:16]}"
         return os.path.join(folder, f"{name}.json"), os.path.join(folder, f"{name}.proved")
 
+    def forget(self) -> None:
+        """Forget what was proved of the bundled store, since the platform goes on writing there."""
+        folder = self._folder("copied")
+        for name in os.listdir(folder) if self._former is None else ():
+            os.unlink(os.path.join(folder, name))
+
     def copies(self, bundled: Mapping[str, Any]) -> Tuple[Copy, ...]:
         """Return the proved copies of the bundled store's buckets, and what one listing of each shows of them now.
 
@@ -271,11 +277,13 @@ class Move:
 
     def _copy(self, change: Change, exact: bool) -> None:
         pair = self._pair_of(change)
+        if not exact:
+            self.forget()
         with self._origin.reach() as source, self._destination.reach() as target:
             record, proved = self._record(pair.role)
             names = (record, proved, f"{self._origin.place}/{pair.source}", target.name, pair.target)
             if pair.objects == 0 and self._listed(source, pair.source, "origin") is None:
-                if exact:
+                if exact and not self._back:
                     keep(*names, 0, 0)
                 return
             with open(self._begun(pair.role), "ab"):
@@ -292,9 +300,9 @@ class Move:
                 progress=lambda _step: self.stages.begin(change.stage),
                 exact=exact and not self._back,
                 live=not exact,
-                proved_list=proved if exact else None,
+                proved_list=proved if exact and not self._back else None,
             )
-            if exact:
+            if exact and not self._back:
                 keep(*names, done.proved_objects, done.bytes)
         self._pairs = tuple(entry._replace(exists=True, missing=0) if entry is pair else entry for entry in self._pairs or ())
 
