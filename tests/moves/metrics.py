@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -96,9 +97,10 @@ class Influx:
 
     def say(self, statement: str, log_in: bool = True) -> list[dict[str, Any]]:
         """Run a statement as the administrator; the results."""
-        who = {"u": "admin", "p": self.admin} if log_in else {}
-        form = urllib.parse.urlencode({"q": statement, **who}).encode()
-        with urllib.request.urlopen(f"{self.url}/query", form, timeout=10) as answer:
+        request = urllib.request.Request(f"{self.url}/query", urllib.parse.urlencode({"q": statement}).encode())
+        if log_in:
+            request.add_header("Authorization", "Basic " + base64.b64encode(f"admin:{self.admin}".encode()).decode())
+        with urllib.request.urlopen(request, timeout=10) as answer:
             results: list[dict[str, Any]] = json.load(answer)["results"]
         assert not any("error" in result for result in results), results
         return results
