@@ -11,7 +11,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds impo
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.release import Release, Releases
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.values import value_at
 from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import Settings, workload_of
-from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Recommendation, Site, Wanted
+from ansible_collections.paas.hardening.plugins.module_utils._controls.control import OWNER, Recommendation, Site, Wanted
 from ansible_collections.paas.hardening.plugins.module_utils._controls.metrics_graphs import ARGUMENTS as GRAPHS_ARGUMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._controls.metrics_graphs import GraphsPlace, graphs_of, graphs_settings
 from ansible_collections.paas.hardening.plugins.module_utils._controls.metrics_settings import place_settings
@@ -102,6 +102,8 @@ class MetricsControl:
 
     def _stated(self, site: Site, document: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
         """Return the object as the chart states it, None for a Secret that it does not have."""
+        if OWNER.items() <= (document["metadata"].get("labels") or {}).items():
+            return None
         self._releases = self._releases or Releases(site.objects)
         release = self._releases.of(document)
         stated = release.document(ref_of(document)) if release else None
