@@ -282,8 +282,9 @@ class Releases:
     def of(self, live: Mapping[str, Any]) -> Optional[Release]:
         """Return the release that made a live object, or None when no record of one is found.
 
-        Helm 3 and 4 sign their objects, but for hooks. An unsigned one is looked for among the hooks of its namespace's releases, then in the manifests of
-        Helm 2, unless another object owns it, which no chart's object knows of. Raises Failure when the records may not or cannot be read: that is not the same as None.
+        Helm 3 and 4 sign their objects, but for hooks. An unsigned one is looked for among the hooks of its namespace's releases, then in the manifests
+        of Helm 2, unless another object owns it, which no chart's object knows of. Raises Failure when the records may not or cannot be read: that is
+        not the same as None.
         """
         metadata = live.get("metadata") or {}
         annotations = metadata.get("annotations") or {}
