@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+from ansible_collections.paas.hardening.plugins.module_utils._backup.verified import verified_backup
 from ansible_collections.paas.hardening.plugins.module_utils._controls.enforcement import verb_of
-from ansible_collections.paas.hardening.plugins.module_utils._controls.object_storage import CONTROL
+from ansible_collections.paas.hardening.plugins.module_utils._controls.object_storage import ObjectStorageControl
 from ansible_collections.paas.hardening.plugins.plugin_utils._in_process import InProcessAction
 
 
 class ActionModule(InProcessAction):
     """Everything but the verb is the same for all verbs."""
 
-    verb = verb_of(CONTROL)
+    verb = verb_of(ObjectStorageControl(verified_backup))

@@ -19,7 +19,10 @@ description:
   - When anything fails while the platform stands still, everything since is taken back, and it goes on with the old store. When the run is
     killed, or cannot reach the cluster any more, a guard in the cluster does that a minute later (O(guard)), or the next run before it begins.
     What was copied and proved is not copied again.
-  - The old store is kept.
+  - A platform that uses another store outside already is moved from that one to the new one in the same way; its own settings say where its data are. What
+    it leaves there stays as it is.
+  - The bundled store is kept. It is deleted only when O(old_store=deleted) asks for it, when it was scaled down by an earlier run, when
+    O(confirm_old_store_deletion) names it, when the new store still holds all that was proved to be copied there, and when a verified backup is young enough.
   - Tells what the next C(helm upgrade) does to each setting. Secrets are never written into RV(overlay).
 extends_documentation_fragment:
   - paas.hardening.attributes
@@ -132,13 +135,47 @@ options:
   old_store:
     description:
       - What becomes of the bundled store after the move. V(keep) leaves it running, V(scaled_down) takes its pods away.
+      - V(deleted) deletes its workload and the claims of its volumes, for ever. It is refused unless the platform uses the new store and needs nothing
+        else, the bundled store was scaled down before, O(confirm_old_store_deletion) names it, the copy that was proved by the move (its record is in
+        O(work_folder)) is still in the new store, and O(backup_repository) has a verified backup that is young enough. Its Service and Secret stay.
+      - An upgrade makes it anew, and empty, where the values still have it.
     type: str
-    choices: [keep, scaled_down]
+    choices: [keep, scaled_down, deleted]
     default: keep
   confirm_old_store_loss:
     description: Whether the bundled store may be scaled down although its data go with its pods, as they do wherever it has no volume.
     type: bool
     default: false
+  confirm_old_store_deletion:
+    description: Name of the workload that O(old_store=deleted) deletes, V(deis-minio) or V(drycc-storage), as a sign that you mean it.
+    type: str
+  forgo_objects:
+    description:
+      - How many of the objects that were proved to be copied may be gone from the new store, or replaced there, before O(old_store=deleted) is refused.
+        Components delete and replace what is theirs; the refusal says how many there are, and names the first.
+    type: int
+    default: 0
+  backup_repository:
+    description:
+      - Repository of recovery points as M(paas.hardening.workflow_backup) keeps it, on the host where this module runs. Needed for O(old_store=deleted).
+    type: path
+  backup_signing_key_file:
+    description: File with the key that signs the repository.
+    type: path
+  backup_older_key_files:
+    description: Files with older keys of it that are still believed.
+    type: list
+    elements: path
+    default: []
+  backup_kinds:
+    description: What the backup has to hold.
+    type: list
+    elements: str
+    default: [etcd]
+  backup_max_age:
+    description: How old the backup may be, as V(30m), V(24h), V(7d) or V(4w). Every byte of it is read and held against what was signed.
+    type: str
+    default: 24h
   freeze_timeout:
     description: Seconds for which the platform may stand still. A move that takes longer goes back to the old store.
     type: int
@@ -159,6 +196,7 @@ options:
     default: ~/.cache/paas.hardening/object-storage
 seealso:
   - module: paas.hardening.bucket_settings
+  - module: paas.hardening.workflow_backup
   - module: paas.hardening.workflow_info
 """
 
@@ -189,6 +227,17 @@ EXAMPLES = r"""
     endpoint: https://s3.example.com
     buckets: {builder: paas-builder, registry: paas-registry, quickwit: paas-quickwit, database: paas-database}
     credentials_secret: external-store
+
+- name: Delete the bundled store, which an earlier run has scaled down
+  paas.hardening.workflow_object_storage:
+    endpoint: http://s3.internal.example.com:7070
+    access_key_file: /etc/paas/access-key
+    secret_key_file: /etc/paas/secret-key
+    old_store: deleted
+    confirm_old_store_deletion: deis-minio
+    backup_repository: /var/backups/paas
+    backup_signing_key_file: /etc/paas/backup-signing-key
+    backup_max_age: 6h
 
 - name: Go back to the bundled store
   paas.hardening.workflow_object_storage:
@@ -405,13 +454,14 @@ failure:
       sample: Grant patch on deployments in namespace deis.
 """
 
+from ansible_collections.paas.hardening.plugins.module_utils._backup.verified import verified_backup
 from ansible_collections.paas.hardening.plugins.module_utils._controls.enforcement import verb_of
-from ansible_collections.paas.hardening.plugins.module_utils._controls.object_storage import CONTROL
+from ansible_collections.paas.hardening.plugins.module_utils._controls.object_storage import ObjectStorageControl
 from ansible_collections.paas.hardening.plugins.module_utils._core.module import run_module
 
 
 def main() -> None:
-    run_module(verb_of(CONTROL))
+    run_module(verb_of(ObjectStorageControl(verified_backup)))
 
 
 if __name__ == "__main__":

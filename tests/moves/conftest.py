@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.contract.audit_log import AuditLog, Request
-from tests.contract.installed import GROUP, Installed, install, remove_others
+from tests.contract.installed import GROUP, Installed, install, remove, remove_others
 from tests.contract.playbook import AS_MODULE, Run, Task, run_tasks
 from tests.quality.checkout import ROOT
 
@@ -65,18 +65,43 @@ def alone(cluster: Cluster, name: str, report: Callable[[str], None]) -> Install
     return platform
 
 
-@pytest.fixture(scope="session")
-def hephy(lab_cluster: Cluster, report: Callable[[str], None]) -> Installed:
-    """A Hephy of its own release, as it was installed."""
-    return alone(lab_cluster, "hephy", report)
+@dataclass
+class Standing:
+    """The Hephy that files share, and what lies in its stores, for as long as it stands."""
+
+    platform: Installed | None = None
+    sown: Sown | None = None
 
 
 @pytest.fixture(scope="session")
-def sown(hephy: Installed) -> Sown:
+def standing() -> Standing:
+    return Standing()
+
+
+@pytest.fixture(scope="module")
+def hephy(lab_cluster: Cluster, report: Callable[[str], None], standing: Standing) -> Installed:
+    """A Hephy of its own release: as the file before has left it, or as it was installed where that took it away."""
+    there = standing.platform
+    if there is None or not lab_cluster.kubectl("get", "namespace", there.namespace, "--ignore-not-found", "--output=name"):
+        there = standing.platform = alone(lab_cluster, "hephy", report)
+        standing.sown = None
+    return there
+
+
+@pytest.fixture(scope="module")
+def sown(hephy: Installed, standing: Standing) -> Sown:
     """What lies in its stores: images, slugs, logs, an app that runs a slug, rows."""
     from lab.seed import sow
 
-    return sow(hephy.cluster, hephy.name, megabytes=8, report=lambda _line: None)
+    standing.sown = standing.sown or sow(hephy.cluster, hephy.name, megabytes=8, report=lambda _line: None)
+    return standing.sown
+
+
+@pytest.fixture(scope="module")
+def taken_away(hephy: Installed) -> Iterator[None]:
+    """For files after which the platform is of no use to others."""
+    yield
+    remove(hephy.cluster, hephy.name)
 
 
 @pytest.fixture(scope="session")

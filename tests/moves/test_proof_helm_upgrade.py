@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lab.stores import ObjectStore
 
 BUCKETS = ("registry", "git", "dbwal")
+pytestmark = pytest.mark.usefixtures("taken_away")
 
 
 @pytest.fixture(scope="module")

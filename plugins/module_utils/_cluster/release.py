@@ -277,12 +277,14 @@ class Releases:
         self._tiller_namespaces = tuple(tiller_namespaces)
         self._named: Dict[Tuple[str, str], Optional[Release]] = {}
         self._helm2: Optional[List[Release]] = None
+        self._signed: Dict[str, List[Release]] = {}
 
     def of(self, live: Mapping[str, Any]) -> Optional[Release]:
         """Return the release that made a live object, or None when no record of one is found.
 
-        Helm 3 and 4 sign their objects; an unsigned one is looked for in the manifests of Helm 2, unless another object owns it, which no chart's
-        object knows of. Raises Failure when the records may not or cannot be read: that is not the same as None.
+        Helm 3 and 4 sign their objects, but for hooks. An unsigned one is looked for among the hooks of its namespace's releases, then in the manifests
+        of Helm 2, unless another object owns it, which no chart's object knows of. Raises Failure when the records may not or cannot be read: that is
+        not the same as None.
         """
         metadata = live.get("metadata") or {}
         annotations = metadata.get("annotations") or {}
@@ -291,6 +293,9 @@ class Releases:
         if metadata.get("ownerReferences"):
             return None
         ref = ref_of(live)
+        hooked = next((release for release in self._signing(ref.namespace) if release.hook(ref)), None)
+        if hooked:
+            return hooked
         return next((release for release in self._of_helm2() if release.document(ref) or release.hook(ref)), None)
 
     def named(self, namespace: str, name: str) -> Optional[Release]:
@@ -306,6 +311,17 @@ class Releases:
         for release in found:
             self._named.setdefault((release.namespace, release.name), release)
         return found or [release for release in self._of_helm2() if release.namespace == namespace]
+
+    def _signing(self, namespace: str) -> List[Release]:
+        """Return the releases of Helm 3 and 4 whose records lie where they lie by default, in Secrets of the namespace."""
+        if namespace and namespace not in self._signed:
+            groups: Dict[str, List[Mapping[str, Any]]] = {}
+            for document in self._objects.list(_STORES[0], namespace=namespace, labels="owner=helm,status notin (superseded,uninstalled)"):
+                groups.setdefault(_label(document, "name"), []).append(_with_kind(document, _STORES[0]))
+            self._signed[namespace] = [release for group in groups.values() for release in [_current(group)] if release]
+            for release in self._signed[namespace]:
+                self._named.setdefault((release.namespace, release.name), release)
+        return self._signed.get(namespace, [])
 
     def _read(self, namespace: str, name: str) -> Optional[Release]:
         found = _current(self._groups(namespace, f",name={name}").get(name, []))

@@ -71,22 +71,22 @@ def wanted_settings(facts: Service, way: Way, fields: Mapping[str, str], setting
     of_all: List[Tuple[str, Optional[str]]] = []
     if facts.secret:
         shared = _shared_secret(facts, way, fields, settings.secrets[facts.secret])
-        of_all.append((f"{REVISION}.{facts.secret}", _revision(settings.secrets[facts.secret], shared)))
-        wanted += shared + _numbered(settings.secrets[facts.secret], ("metadata",), REVISION, of_all[0][1])
+        of_all.append((f"{REVISION}.{facts.secret}", revision_of(settings.secrets[facts.secret], shared)))
+        wanted += shared + numbered(settings.secrets[facts.secret], ("metadata",), REVISION, of_all[0][1])
     for user in present(facts, settings):
         marks = list(of_all)
         if user.secret:
             own = _own_secret(user, way, fields, settings.secrets[user.secret])
-            revision = _revision(settings.secrets[user.secret], own)
+            revision = revision_of(settings.secrets[user.secret], own)
             marks.append((f"{REVISION}.{user.secret}", revision))
-            wanted += own + _numbered(settings.secrets[user.secret], ("metadata",), REVISION, revision)
+            wanted += own + numbered(settings.secrets[user.secret], ("metadata",), REVISION, revision)
         for workload in user.workloads:
             if workload.kind == _BY_CLOCK and (workload.kind, workload.name) not in settings.workloads:
                 continue
             document = workload_of(settings, workload)
             wanted += _variables(facts, user, way, fields, document)
             for name, revision in marks if workload.kind != _BY_CLOCK else ():
-                wanted += _numbered(document, (*_TEMPLATE, "metadata"), name, revision)
+                wanted += numbered(document, (*_TEMPLATE, "metadata"), name, revision)
     return wanted
 
 
@@ -116,7 +116,7 @@ def chart_settings(facts: Service, settings: Settings, wanted: Sequence[Wanted],
     ]
 
 
-def _revision(secret: Mapping[str, Any], entries: Sequence[Wanted]) -> Optional[str]:
+def revision_of(secret: Mapping[str, Any], entries: Sequence[Wanted]) -> Optional[str]:
     """Return the number that the Secret's settings have, or will have once these fields are written; None for settings that we never wrote."""
     stated = look(secret, ("metadata", "annotations", REVISION))
     number = int(stated) if isinstance(stated, str) and stated.isdigit() else 0
@@ -130,7 +130,8 @@ def is_mark(path: Path) -> bool:
     return any(isinstance(step, str) and step.startswith(REVISION) for step in path)
 
 
-def _numbered(document: Mapping[str, Any], metadata: Path, name: str, revision: Optional[str]) -> List[Wanted]:
+def numbered(document: Mapping[str, Any], metadata: Path, name: str, revision: Optional[str]) -> List[Wanted]:
+    """Return the mark of that number as it should stand below ``metadata``, or nothing without a number."""
     if revision is None:
         return []
     return [Wanted(document, (*metadata, "annotations", name), revision, "pods read the settings only when they start", stage=SWITCH)]

@@ -8,6 +8,7 @@ The stages of the move are parts of one plan. How far it came is seen from the o
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -18,7 +19,6 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.component
     chart_settings,
     configured,
     copies_wanted,
-    present,
     secrets_of,
     text_in,
     wanted_settings,
@@ -26,14 +26,16 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.component
 )
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Recommendation, Site, Wanted
 from ansible_collections.paas.hardening.plugins.module_utils._controls.freezing import freeze, frozen_replicas, thaw
-from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import container_of, variable_of
+from ansible_collections.paas.hardening.plugins.module_utils._controls.old_store import ARGUMENTS as OLD_STORE_ARGUMENTS
+from ansible_collections.paas.hardening.plugins.module_utils._controls.old_store import DELETED, Evidence, ReadBackup, examine, left_on_nodes, retired
 from ansible_collections.paas.hardening.plugins.module_utils._controls.stages import TAKE_BACK, interrupted
-from ansible_collections.paas.hardening.plugins.module_utils._controls.store_move import BACK_UP, COPY, COPY_REST, PREPARE, RETIRE, Move, Pair
+from ansible_collections.paas.hardening.plugins.module_utils._controls.store_move import BACK_UP, COPY, COPY_REST, PREPARE, Move, Pair
+from ansible_collections.paas.hardening.plugins.module_utils._controls.store_source import Former, former_store, superfluous
 from ansible_collections.paas.hardening.plugins.module_utils._controls.store_target import ARGUMENTS, Target, target_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Finding, Proof, Source
-from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan, look, ref_of
-from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Component, ObjectStorage, Platform
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan, ref_of
+from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import ObjectStorage, Platform
 
 RECOMMENDATION = Recommendation(
     id="object-storage",
@@ -61,6 +63,9 @@ class Observed(NamedTuple):
     namespace: str
     # How far a run came that was killed in the middle.
     interrupted: str = ""
+    # The store outside that components use and are to leave.
+    former: Optional[Former] = None
+    evidence: Evidence = Evidence()
 
     @property
     def moved(self) -> bool:
@@ -76,15 +81,15 @@ class ObjectStorageControl:
         "state": {"type": "str", "choices": ["external", "reverted"], "default": "external"},
         "create_buckets": {"type": "bool", "default": True},
         "overwrite": {"type": "bool", "default": False},
-        "old_store": {"type": "str", "choices": ["keep", "scaled_down"], "default": "keep"},
-        "confirm_old_store_loss": {"type": "bool", "default": False},
+        **OLD_STORE_ARGUMENTS,
         "freeze_timeout": {"type": "int", "default": 900},
         "guard": {"type": "bool", "default": True},
         "rclone": {"type": "path"},
         "work_folder": {"type": "path", "default": "~/.cache/paas.hardening/object-storage"},
     }
 
-    def __init__(self) -> None:
+    def __init__(self, read_backup: Optional[ReadBackup] = None) -> None:
+        self._read_backup = read_backup
         self._target: Optional[Target] = None
         self._move: Optional[Move] = None
         self._releases: Optional[Releases] = None
@@ -101,6 +106,8 @@ class ObjectStorageControl:
             kind = next(way.kind for way in facts.ways if way.addressed)
             wanted = chart_settings(facts, settings, wanted, lambda document: self._stated(site, document))
             addresses = self._inside_addresses(site, facts, addresses)
+        else:
+            wanted += superfluous(facts, target.way, settings)
         if facts.copied:
             found = site.objects.list(KINDS["Secret"], labels=f"heritage={site.platform.heritage}")
             secrets = [secret for secret in found if secret["metadata"]["namespace"] != site.namespace]
@@ -109,19 +116,24 @@ class ObjectStorageControl:
         bundled = settings.workloads.get((facts.bundled.workload.kind, facts.bundled.workload.name))
         credentials = site.objects.find(KINDS["Secret"], facts.bundled.secret, site.namespace)
         pairs: Tuple[Pair, ...] = ()
+        former: Optional[Former] = None
+        evidence = Evidence()
         broken_off = self._move.stages.left_behind()
         if broken_off:
             return Observed(target, settings, at_target, bundled, False, (), tuple(wanted), site.namespace, broken_off)
         if not all(at_target.values()):
             if params["state"] == "external":
-                _refuse_third_store(facts, settings, at_target)
-            pairs = self._move.pairs(bundled, credentials)
+                former = former_store(facts, settings, at_target, params["ca_file"] or "")
+            pairs = self._move.pairs(bundled, credentials, former)
             if not any(at_target.values()):
                 self._move.stages.adopt([document for document in settings.workloads.values() if frozen_replicas(document) is not None])
         elif not all(entry.holds for entry in wanted):
             # Credentials are tried before they are written.
             self._move.try_credentials()
-        return Observed(target, settings, at_target, bundled, _are_constants(facts, credentials), pairs, tuple(wanted), site.namespace)
+        elif bundled is not None and params["old_store"] == DELETED:
+            evidence = examine(site, params, bundled, lambda: self._at_work.copies(bundled), self._read_backup)
+        constants = former is None and _are_constants(facts, credentials)
+        return Observed(target, settings, at_target, bundled, constants, pairs, tuple(wanted), site.namespace, "", former, evidence)
 
     def _settings(self, site: Site, facts: ObjectStorage) -> Tuple[Settings, Tuple[Mapping[str, Any], ...]]:
         """Read all workloads with one list a kind, and each Secret by its name."""
@@ -180,24 +192,13 @@ class ObjectStorageControl:
         for document in writers:
             if not observed.moved or frozen_replicas(document) is not None:
                 wanted += thaw(document, "the platform uses the new store")
-        return wanted + self._retired(facts, params, observed)
+        settled = all(entry.holds for entry in wanted)
+        return wanted + retired(params, observed.bundled, settled, observed.evidence)
 
     def _backup_step(self, database: Mapping[str, Any]) -> Wanted:
         why = "the database starts from the newest whole backup in its bucket, so nothing may be newer than that"
         path = ("metadata", "annotations", "paas.hardening/backup")
         return Wanted({**database, "kind": "Backup"}, path, "a whole backup, taken now", why, stage=BACK_UP, step=True, standing="older backups")
-
-    def _retired(self, facts: ObjectStorage, params: Mapping[str, Any], observed: Observed) -> List[Wanted]:
-        if params["old_store"] == "keep" or params["state"] == "reverted" or observed.bundled is None:
-            return []
-        if look(observed.bundled, ("spec", "replicas")) != 0 and not _keeps_data(observed.bundled) and not params["confirm_old_store_loss"]:
-            name = facts.bundled.workload.name
-            raise Refused(
-                f"old_store is scaled_down, but {name} keeps its data in its pod: without the pod they are gone.",
-                "Leave old_store at keep until you have seen the platform work, or set confirm_old_store_loss to true.",
-                subject=name,
-            )
-        return [Wanted(observed.bundled, ("spec", "replicas"), 0, "nothing uses the bundled store any more", stage=RETIRE)]
 
     @property
     def _at_work(self) -> Move:
@@ -214,7 +215,12 @@ class ObjectStorageControl:
             self._at_work.carry_out(plan)
 
     def take_back(self) -> str:
-        return self._move.stages.take_back() if self._move else ""
+        if self._move is None:
+            return ""
+        if self._move.stages.pending:
+            with contextlib.suppress(OSError):
+                self._move.forget()
+        return self._move.stages.take_back()
 
     def against(self, params: Mapping[str, Any]) -> str:
         return ""
@@ -235,7 +241,8 @@ class ObjectStorageControl:
         target = observed.target
         place = target.fields.get("endpoint") or f"{target.way.provider} {target.fields.get('region', '')}".strip()
         away = sorted(name for name, there in observed.at_target.items() if not there)
-        seen = f"{', '.join(away)} use{'s' if len(away) == 1 else ''} the bundled store" if away else f"all components use {place}"
+        former = observed.former.store.name if observed.former else "the bundled store"
+        seen = f"{', '.join(away)} use{'s' if len(away) == 1 else ''} {former}" if away else f"all components use {place}"
         return f"object storage of {platform.title}", f"all components use {place}", seen
 
     def beside(self, platform: Platform, params: Mapping[str, Any], observed: Observed) -> List[Finding]:
@@ -254,6 +261,8 @@ class ObjectStorageControl:
                     "Whoever can reach the store's Service reads and writes every image, slug and database backup.",
                 )
             )
+        if params["old_store"] == DELETED and (observed.evidence.backup is not None or observed.bundled is None):
+            findings.append(_deletion(platform.object_storage, observed))
         for number, limit in enumerate(observed.target.way.limits, 1):
             findings.append(
                 RECOMMENDATION.beside(
@@ -271,56 +280,32 @@ class ObjectStorageControl:
         return findings
 
 
-def _refuse_third_store(facts: ObjectStorage, settings: Settings, at_target: Mapping[str, bool]) -> None:
-    """Refuse a move while a component uses neither the bundled store nor the wanted one: what it has written there would be left behind."""
-    for user in present(facts, settings):
-        if at_target[user.workloads[0].name]:
-            continue
-        place = _elsewhere(facts, settings, user)
-        if place:
-            raise Refused(
-                f"{user.workloads[0].name} uses a store that is neither the bundled one nor the wanted one: {place}.",
-                "Moves from one external store to another are not made yet: copy the buckets by hand, then set the options to that store.",
-                subject=user.workloads[0].name,
-            )
-
-
-def _elsewhere(facts: ObjectStorage, settings: Settings, user: Component) -> str:
-    """Return which other store a component uses, or nothing when it uses the bundled one."""
-    workload = user.workloads[0]
-    document = settings.workloads.get((workload.kind, workload.name))
-    if document is None and workload.kind == "CronJob":
-        # It need not be there.
-        return ""
-    container = container_of(document if document is not None else workload_of(settings, workload), workload.container)
-    if user.kind_variable:
-        kind = variable_of(container, user.kind_variable)
-        bundled_kind = next(way.kind for way in facts.ways if way.addressed)
-        if kind != bundled_kind:
-            return f"{user.kind_variable}={kind}"
-    for way in facts.ways:
-        for setting in way.settings:
-            if setting.field not in ("host", "endpoint") or not setting.variable:
-                continue
-            address = variable_of(container, setting.variable) or ""
-            if user.secret and address.startswith("("):
-                address = text_in(settings.secrets[user.secret], setting.secret_key) or ""
-            if address and facts.bundled.workload.name not in address:
-                return address
-    return ""
+def _deletion(facts: ObjectStorage, observed: Observed) -> Finding:
+    """What a deletion does not do, and what brings the store back."""
+    backup, bundled = observed.evidence.backup, observed.bundled or {}
+    name = facts.bundled.workload.name
+    kinds = ", ".join(backup.kinds) if backup else ""
+    left = left_on_nodes(bundled) if bundled else ()
+    key, value = facts.bundled.left_out or ("", None)
+    hint = f"Set {key}={str(value).lower()} in the values before the next upgrade." if key else "Take the overlay with every upgrade."
+    reason = f"What is in buckets is in the new store alone from then on. An upgrade whose values have {name} makes it anew, and empty."
+    reason = f"The backup holds {kinds}. {reason}" if kinds else reason
+    return RECOMMENDATION.beside(
+        "old-store",
+        "The old store goes for ever",
+        "info",
+        PASS,
+        name,
+        "it is known what stays and what comes back",
+        f"data stay on {', '.join(left)}" if left else "nothing of it stays but what its volumes' reclaim policy keeps",
+        hint,
+        reason,
+    )
 
 
 def _are_constants(facts: ObjectStorage, secret: Optional[Mapping[str, Any]]) -> bool:
     found = [text_in(secret or {}, key) for key in (facts.bundled.access_key, facts.bundled.secret_key)]
     return tuple(hashlib.sha256((text or "").encode()).hexdigest() for text in found) == facts.bundled.constants
-
-
-def _keeps_data(workload: Mapping[str, Any]) -> bool:
-    """Tell whether the data of a workload outlive its pods."""
-    volumes = look(workload, ("spec", "template", "spec", "volumes")) or ()
-    return bool((workload.get("spec") or {}).get("volumeClaimTemplates")) or any(
-        {"persistentVolumeClaim", "hostPath", "nfs"} & set(volume) for volume in volumes
-    )
 
 
 CONTROL = ObjectStorageControl()

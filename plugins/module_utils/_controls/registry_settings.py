@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import REVISION, SWITCH, Settings, in_base64, workload_of
+from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import (
+    REVISION,
+    SWITCH,
+    Settings,
+    in_base64,
+    numbered,
+    revision_of,
+    workload_of,
+)
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import OWNER, Wanted
 from ansible_collections.paas.hardening.plugins.module_utils._controls.registry_target import CREDENTIALS, Target
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Item, Path, look
@@ -37,7 +45,7 @@ def platform_settings(facts: ImageRegistry, target: Target, settings: Settings, 
         notes = {facts.annotation: target.location.name} if facts.annotation and not number else {}
         secret = settings.secrets.get(name)
         if secret is None:
-            wanted.append(_new_secret(name, namespace, heritage, data, notes, workload_of(settings, facts.builder)))
+            wanted.append(new_secret(name, namespace, heritage, data, notes, workload_of(settings, facts.builder)))
             continue
         own = [_field(secret, ("data", key), value) for key, value in data.items()]
         if notes:
@@ -47,8 +55,8 @@ def platform_settings(facts: ImageRegistry, target: Target, settings: Settings, 
             own += [_field(secret, ("metadata", "annotations", key), text) for key, text in notes.items()]
         wanted += own
         if any(user.reads_at_start == name for user in facts.users):
-            revisions[name] = _revision(secret, own)
-            wanted += _numbered(secret, ("metadata",), revisions[name])
+            revisions[name] = revision_of(secret, own)
+            wanted += numbered(secret, ("metadata",), REVISION, revisions[name])
     for user in facts.users:
         document = settings.workloads.get((user.workload.kind, user.workload.name))
         if document is None and (user.workload.kind == _BY_CLOCK or not user.told):
@@ -57,11 +65,11 @@ def platform_settings(facts: ImageRegistry, target: Target, settings: Settings, 
         also = _values(target) if user.workload == facts.builder else ()
         wanted += _variables(facts, user, target, document, also)
         if user.reads_at_start:
-            wanted += _numbered(document, ("spec", "template", "metadata"), revisions.get(user.reads_at_start))
+            wanted += numbered(document, ("spec", "template", "metadata"), REVISION, revisions.get(user.reads_at_start))
     return wanted
 
 
-def bundled_settings(wanted: Sequence[Wanted], stated: Callable[[Mapping[str, Any]], Optional[Mapping[str, Any]]]) -> List[Wanted]:
+def bundled_settings(wanted: Sequence[Wanted], stated: Callable[[Mapping[str, Any]], Optional[Mapping[str, Any]]], why: str = _BACK) -> List[Wanted]:
     """Return the same fields as the chart states them, our marks gone, and Secrets that no chart has gone as a whole: the way back.
 
     ``stated`` gives the chart's object for one that was observed, or None for an object that the chart does not have.
@@ -73,13 +81,13 @@ def bundled_settings(wanted: Sequence[Wanted], stated: Callable[[Mapping[str, An
         chart = stated(document) if "resourceVersion" in document["metadata"] else None
         if chart is None:
             if document["kind"] == "Secret" and "resourceVersion" in document["metadata"]:
-                values[name, ()] = Wanted(document, (), ABSENT, _BACK, stage=SWITCH)
+                values[name, ()] = Wanted(document, (), ABSENT, why, stage=SWITCH)
             continue
         path = entry.path
         if len(path) > 1 and isinstance(path[-2], Item) and look(chart, path[:-1]) is ABSENT:
             # A variable that the chart does not state goes as a whole.
             path = path[:-1]
-        values[name, path] = Wanted(document, path, look(chart, path), _BACK, stage=SWITCH, values_secret=document["kind"] == "Secret")
+        values[name, path] = Wanted(document, path, look(chart, path), why, stage=SWITCH, values_secret=document["kind"] == "Secret")
     return list(values.values())
 
 
@@ -88,7 +96,9 @@ def leads_outside(wanted: Sequence[Wanted]) -> bool:
     return not any(not entry.holds and REVISION not in entry.path and not entry.values_secret for entry in wanted)
 
 
-def _new_secret(name: str, namespace: str, heritage: str, data: Mapping[str, str], notes: Mapping[str, str], owner: Mapping[str, Any]) -> Wanted:
+def new_secret(
+    name: str, namespace: str, heritage: str, data: Mapping[str, str], notes: Mapping[str, str], owner: Mapping[str, Any], why: str = _WHY
+) -> Wanted:
     """A Secret that the chart has only once its values name the location. Signed like the release's own objects, so that an upgrade then takes it over:
     an upgrade to objects that are there already, without that signature, fails."""
     metadata = owner["metadata"]
@@ -101,7 +111,7 @@ def _new_secret(name: str, namespace: str, heritage: str, data: Mapping[str, str
         "type": "Opaque",
         "data": dict(data),
     }
-    return Wanted(document, (), whole, _WHY, stage=SWITCH)
+    return Wanted(document, (), whole, why, stage=SWITCH)
 
 
 def _field(secret: Mapping[str, Any], path: Path, value: str) -> Wanted:
@@ -149,18 +159,3 @@ def _variable(
         yield Wanted(document, (*path, key), value, _WHY, values_key, text, stage=SWITCH, values_also=also)
     other = "value" if "valueFrom" in part else "valueFrom"
     yield Wanted(document, (*path, other), ABSENT, "one takes the place of the other", stage=SWITCH)
-
-
-def _revision(secret: Mapping[str, Any], entries: Sequence[Wanted]) -> Optional[str]:
-    """Return the number that the Secret's settings have, or will have once these fields are written; None for settings that we never wrote."""
-    noted = look(secret, ("metadata", "annotations", REVISION))
-    number = int(noted) if isinstance(noted, str) and noted.isdigit() else 0
-    if all(entry.holds for entry in entries):
-        return str(number) if number else None
-    return str(number + 1)
-
-
-def _numbered(document: Mapping[str, Any], metadata: Path, revision: Optional[str]) -> List[Wanted]:
-    if revision is None:
-        return []
-    return [Wanted(document, (*metadata, "annotations", REVISION), revision, "pods read the Secret only when they start", stage=SWITCH)]

@@ -26,20 +26,23 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.component
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Site, Wanted
 from ansible_collections.paas.hardening.plugins.module_utils._controls.freezing import FREEZE
 from ansible_collections.paas.hardening.plugins.module_utils._controls.guard import Guard
+from ansible_collections.paas.hardening.plugins.module_utils._controls.old_store import DELETE, Copy
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import patiently, ready_pods
 from ansible_collections.paas.hardening.plugins.module_utils._controls.stages import Stages
+from ansible_collections.paas.hardening.plugins.module_utils._controls.store_source import Former
 from ansible_collections.paas.hardening.plugins.module_utils._controls.store_target import Target
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotFound, NotProven, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, UNKNOWN, Check, Proof
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Change, Plan
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.access import check_access
+from ansible_collections.paas.hardening.plugins.module_utils._host.stores.kept import keep, recall, remains
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.listing import SHOWN, Listing, differences, list_bucket, peek
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.rclone import Engine, find
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.store import Store
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.transfer import transfer
 
-PREPARE, COPY, BACK_UP, COPY_REST, RETIRE = "prepare", "copy", "back up", "copy the rest", "retire"
+PREPARE, COPY, BACK_UP, COPY_REST = "prepare", "copy", "back up", "copy the rest"
 # Stages between which the platform stands still: a failure there leads back.
 _STANDING_STILL = (FREEZE, BACK_UP, COPY_REST, SWITCH)
 _ROWS = "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname not in ('pg_catalog', 'information_schema') order by 1;\n"
@@ -47,7 +50,7 @@ _MANIFESTS = "application/vnd.docker.distribution.manifest.v2+json, application/
 
 
 class Pair(NamedTuple):
-    """A bucket of the bundled store, the one that takes its place, and what it lacks. ``objects`` and ``size`` (bytes) are those of the source."""
+    """A bucket of the store that is left, the one that takes its place, and what it lacks. ``objects`` and ``size`` (bytes) are those of the source."""
 
     role: str
     source: str
@@ -76,7 +79,7 @@ class Pair(NamedTuple):
             ]
         if stage == COPY:
             found = f"{self.objects - self.missing} of {everything}"
-            why = f"takes the place of the bucket {self.source} in the cluster, which goes on working meanwhile"
+            why = f"takes the place of the bucket {self.source}, which goes on working meanwhile"
             return [Wanted(document, ("objects",), f"{everything}, proved byte by byte", why, stage=stage, step=True, standing=found)]
         why = "what was written since the first copy"
         return [Wanted(document, ("objects",), "the same keys and bytes as the source", why, stage=stage, step=True, standing="as of the first copy")]
@@ -104,12 +107,16 @@ class Move:
         self._tried = False
         self._credentials: Mapping[str, Any] = {}
         self._bundled: Optional[Mapping[str, Any]] = None
+        self._former: Optional[Former] = None
         self.stages = Stages(site, params, _STANDING_STILL, Guard(site, params, touched(self._facts)))
         self._rows: Optional[Mapping[str, int]] = None
 
     @property
     def _origin(self) -> Side:
-        return self._outside if self._back else self._inside
+        if self._back:
+            return self._outside
+        former = self._former
+        return Side(former.store.name, former.buckets, lambda: contextlib.nullcontext(former.store)) if former else self._inside
 
     @property
     def _destination(self) -> Side:
@@ -125,15 +132,15 @@ class Move:
         buckets = {user.role: user.bucket for user in self._facts.users if user.role}
         return Side(self._facts.bundled.workload.name, buckets, self._bundled_store)
 
-    def pairs(self, bundled: Optional[Mapping[str, Any]], credentials: Optional[Mapping[str, Any]]) -> Tuple[Pair, ...]:
-        """Return what there is to move, from one listing of each bucket on both sides."""
-        if bundled is None or credentials is None:
+    def pairs(self, bundled: Optional[Mapping[str, Any]], credentials: Optional[Mapping[str, Any]], former: Optional[Former] = None) -> Tuple[Pair, ...]:
+        """Return what there is to move, out of the bundled store or a former one, from one listing of each bucket on both sides."""
+        if former is None and (bundled is None or credentials is None):
             raise Refused(
                 f"The bundled store {self._facts.bundled.workload.name} is not there, but the move needs it.",
                 "Bring it back first (helm rollback, or scale it up).",
                 subject=self._facts.bundled.workload.name,
             )
-        self._bundled, self._credentials = bundled, credentials
+        self._bundled, self._credentials, self._former = bundled, credentials or {}, former
         if self._pairs is None:
             self.stages.check_rights()
             with self._origin.reach() as source, self._destination.reach() as target:
@@ -172,6 +179,40 @@ class Move:
     def _begun(self, role: str) -> str:
         """The file that tells the next run that a bucket of this target was filled by us."""
         return os.path.join(self._folder("begun"), f"{role}-{hashlib.sha256(self._target.store.name.encode()).hexdigest()[:16]}")
+
+    def _record(self, role: str) -> Tuple[str, str]:
+        """The file in which the proof of a bucket's copy is kept, and that of the objects that it is about."""
+        folder, name = self._folder("copied"), f"{role}-{hashlib.sha256(self._destination.place.encode()).hexdigest()[:16]}"
+        return os.path.join(folder, f"{name}.json"), os.path.join(folder, f"{name}.proved")
+
+    def forget(self) -> None:
+        """Forget what was proved of the bundled store, since the platform goes on writing there."""
+        folder = self._folder("copied")
+        for name in os.listdir(folder) if self._former is None else ():
+            os.unlink(os.path.join(folder, name))
+
+    def copies(self, bundled: Mapping[str, Any]) -> Tuple[Copy, ...]:
+        """Return the proved copies of the bundled store's buckets, and what one listing of each shows of them now.
+
+        Raises NotFound where no proof is kept of one, NotProven where it cannot be believed or is about another bucket, and what listing a bucket raises.
+        """
+        self._bundled = bundled
+        found = []
+        for role, bucket in sorted(self._inside.buckets.items()):
+            record, proved = self._record(role)
+            kept = recall(record, proved)
+            name, store = self._target.buckets[role], self._target.store
+            if (kept.source, kept.store, kept.bucket) != (f"{self._inside.place}/{bucket}", store.name, name):
+                raise NotProven(
+                    f"What was proved of {role} is a copy of {kept.source} in {kept.store}/{kept.bucket}, and not in {store.name}/{name}.",
+                    "Only the move out of the bundled store proves that it can go.",
+                    subject=f"buckets.{role}",
+                )
+            listing = self._listed(store, name, "destination")
+            if listing is None:
+                raise NotFound(f"The bucket {name} does not exist any more.", "Look at the new store.", subject=f"buckets.{role}")
+            found.append(Copy(role, kept, remains(proved, listing)))
+        return tuple(found)
 
     def _listed(self, store: Store, bucket: str, side: str) -> Optional[Listing]:
         """List a bucket; None when it does not exist."""
@@ -219,6 +260,8 @@ class Move:
             self._back_up()
         elif change.stage == COPY_REST:
             self._copy(change, exact=True)
+        elif change.stage == DELETE:
+            self._site.objects.apply_plan(piece)
         else:
             ref = self.stages.write(change.stage, piece)
             if change.stage == SWITCH and ref.kind != "Secret":
@@ -234,14 +277,20 @@ class Move:
 
     def _copy(self, change: Change, exact: bool) -> None:
         pair = self._pair_of(change)
+        if not exact:
+            self.forget()
         with self._origin.reach() as source, self._destination.reach() as target:
+            record, proved = self._record(pair.role)
+            names = (record, proved, f"{self._origin.place}/{pair.source}", target.name, pair.target)
             if pair.objects == 0 and self._listed(source, pair.source, "origin") is None:
+                if exact and not self._back:
+                    keep(*names, 0, 0)
                 return
             with open(self._begun(pair.role), "ab"):
                 # Its being there is all that it says.
                 pass
             # On the way back objects that were deleted meanwhile may still lie in the bundled store: they harm nobody.
-            transfer(
+            done = transfer(
                 self._rclone(),
                 source,
                 pair.source,
@@ -251,7 +300,10 @@ class Move:
                 progress=lambda _step: self.stages.begin(change.stage),
                 exact=exact and not self._back,
                 live=not exact,
+                proved_list=proved if exact and not self._back else None,
             )
+            if exact and not self._back:
+                keep(*names, done.proved_objects, done.bytes)
         self._pairs = tuple(entry._replace(exists=True, missing=0) if entry is pair else entry for entry in self._pairs or ())
 
     def _back_up(self) -> None:

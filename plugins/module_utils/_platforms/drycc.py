@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Tuple
 
+from ansible_collections.paas.hardening.plugins.module_utils._platforms.metrics import drycc_1_8_metrics, drycc_head_metrics
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import (
     Accounts,
     Answer,
@@ -95,7 +96,9 @@ _STORE = Way(
 )
 _OBJECT_STORAGE_1_8 = ObjectStorage(
     users=_STORE_USERS,
-    bundled=BundledStore(Workload("StatefulSet", "drycc-storage", "drycc-storage"), 9000, "storage-creds", "accesskey", "secretkey"),
+    bundled=BundledStore(
+        Workload("StatefulSet", "drycc-storage", "drycc-storage"), 9000, "storage-creds", "accesskey", "secretkey", left_out=("storage.enabled", False)
+    ),
     ways=(_STORE,),
     inert={"gcs": _ONLY_S3, "azure": _ONLY_S3, "swift": _ONLY_S3},
     registry_login=("registry-secret", "username", "password"),
@@ -232,6 +235,7 @@ DRYCC_1_8 = Platform(
     object_storage=_OBJECT_STORAGE_1_8,
     database=_DATABASES_1_8,
     registry=DRYCC_1_8_IMAGES,
+    metrics=drycc_1_8_metrics((*_CONTROLLERS_1_8, *_CRON)),
     start=("init-stack",),
 )
 
@@ -251,4 +255,5 @@ DRYCC_HEAD = replace(
     object_storage=_OBJECT_STORAGE_HEAD,
     database=_DATABASES_HEAD,
     registry=DRYCC_HEAD_IMAGES,
+    metrics=drycc_head_metrics((*_CONTROLLERS_HEAD, *_CRON)),
 )

@@ -194,6 +194,8 @@ class BundledStore(NamedTuple):
     secret_key: str
     # Values of the keys that every installation of the chart has, as SHA-256 of the decoded access key and secret key.
     constants: Tuple[str, str] = ("", "")
+    # The values key, with what it has to hold, by which the chart leaves it out; nothing where the way outside itself says it.
+    left_out: Optional[Tuple[str, Any]] = None
 
 
 class ObjectStorage(NamedTuple):
@@ -313,6 +315,68 @@ class ImageRegistry(NamedTuple):
     inert: Mapping[str, str] = {}
 
 
+class MetricsUser(NamedTuple):
+    """A workload that writes metrics to the store or reads them there, and the variables by which it is told where that is.
+
+    Fields are called url; quoted_url (the same between quotation marks); database, user, password. Every container of the workload that states one of the
+    variables has to be told.
+    """
+
+    workload: Workload
+    settings: Tuple[Setting, ...] = ()
+    optional: bool = False
+
+
+class Sender(NamedTuple):
+    """A workload that sends metrics wherever its arguments say, and the store in the cluster besides.
+
+    ``argument`` is what a place begins with, ``last_own`` what the last argument begins with that is not of ``values_key``'s list.
+    """
+
+    workload: Workload
+    argument: str
+    last_own: str
+    values_key: str
+
+
+class GraphsDatabase(NamedTuple):
+    """How what draws graphs is told of a PostgreSQL database of its own, instead of a file in its pod.
+
+    ``variables`` by what they hold: kind, address (host and port), name, user, password, sslmode. The password stands in a Secret of ours.
+    """
+
+    workload: Workload
+    # What the code calls PostgreSQL.
+    kind: str
+    variables: Mapping[str, str]
+    secret: str
+    # The variables with the account that it makes in a new database, and what they are on every installation.
+    account_variables: Tuple[str, str]
+    well_known_account: Tuple[str, str]
+
+
+class MetricsStore(NamedTuple):
+    """Where the platform keeps metrics. ``users`` stand in the order in which they are restarted after a change."""
+
+    # influxdb, prometheus: how the store is spoken to.
+    protocol: str
+    bundled: Workload
+    users: Tuple[MetricsUser, ...]
+    # The values key that names the place, with what it has to hold; nothing where each setting has a key of its own.
+    location: Tuple[str, str] = ("", "")
+    # The Secret with the settings, where there is one; only the chart of a store outside has it.
+    secret: str = ""
+    sender: Optional[Sender] = None
+    # Services that lead to the bundled store, and the label by which the router takes them to the outside.
+    doors: Tuple[str, ...] = ()
+    routed_label: str = ""
+    shut_annotation: str = ""
+    graphs: Optional[GraphsDatabase] = None
+    limits: Tuple[str, ...] = ()
+    # Values keys that a manual or the chart names and no template reads, and what to set instead.
+    inert: Mapping[str, str] = {}
+
+
 @dataclass(frozen=True)
 class Platform:
     """One platform in one shape."""
@@ -331,6 +395,7 @@ class Platform:
     object_storage: ObjectStorage
     database: Database
     registry: Optional[ImageRegistry] = None
+    metrics: Optional[MetricsStore] = None
     # What stands before every command in the platform's images.
     start: Tuple[str, ...] = ()
     notes: Tuple[str, ...] = field(default=())

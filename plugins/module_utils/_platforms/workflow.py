@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Mapping, Tuple
 
+from ansible_collections.paas.hardening.plugins.module_utils._platforms.metrics import WORKFLOW_METRICS
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import (
     Accounts,
     Answer,
@@ -200,6 +201,7 @@ HEPHY = Platform(
     object_storage=_OBJECT_STORAGE,
     database=_DATABASES,
     registry=HEPHY_IMAGES,
+    metrics=WORKFLOW_METRICS,
 )
 
 

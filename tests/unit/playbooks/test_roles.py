@@ -87,7 +87,7 @@ def test_choices_of_a_role_are_those_of_its_module() -> None:
         assert {key: told.get(key) for key in ("type", "choices", "default")} == {key: meant.get(key) for key in ("type", "choices", "default")}, name
 
 
-@pytest.mark.parametrize("role", ["object_storage", "database", "registry"])
+@pytest.mark.parametrize("role", ["object_storage", "database", "registry", "metrics"])
 def test_a_role_that_moves_has_every_option_of_its_module(role: str) -> None:
     told, meant = specification(role), arguments(f"workflow_{role}")
     own = {name for name in meant if f"{role}_{name}" in told}
@@ -155,10 +155,11 @@ def test_each_module_runs_the_verb_of_its_action_plugin(module: str) -> None:
 
     def verb(folder: str) -> str:
         text = (ROOT / "plugins" / folder / f"{module}.py").read_text()
-        found = re.search(r"(?:run_module\(|verb = )(VERB|verb_of\(CONTROL\))", text)
+        found = re.search(r"(?:    run_module\((.*)\)|    verb = (.*))$", text, re.MULTILINE)
         assert found, folder
-        (imported,) = [line for line in text.splitlines() if re.search(r"import .*\b(VERB|CONTROL)\b", line)]
-        return f"{imported}: {found[1]}"
+        imported = [line for line in text.splitlines() if re.search(r"import .*\b(VERB|CONTROL|\w+Control|verified_backup)$", line)]
+        assert imported, folder
+        return f"{imported}: {found[1] or found[2]}"
 
     assert verb("modules") == verb("action")
 

@@ -66,6 +66,7 @@ def test_s3_as_rclone_wants_it() -> None:
         "RCLONE_CONFIG_NEW_NO_CHECK_BUCKET": "true",
         "RCLONE_CONFIG_NEW_MIGHT_GZIP": "false",
         "RCLONE_CONFIG_NEW_DECOMPRESS": "false",
+        "RCLONE_CONFIG_NEW_STORAGE_CLASS": "STANDARD",
     }
 
 

@@ -80,7 +80,7 @@ class Inventory:
         """Compare two listings; write the keys to copy, one a line, to the file ``copy_list``."""
         plan = Plan()
         with open(copy_list or os.devnull, "wb") as keys:
-            for key, mine, _theirs, reason in self._compared(source, target):
+            for key, mine, _theirs, reason, _known in self._compared(source, target):
                 if mine is None:
                     plan.extra += 1
                     if len(plan.extra_keys) < SHOWN:
@@ -102,18 +102,25 @@ class Inventory:
 
     def unread(self, source: Listing, target: Listing) -> Iterator[Pair]:
         """Yield every object that is on both sides in one size and not known to be equal."""
-        for key, mine, theirs, reason in self._compared(source, target):
+        for key, mine, theirs, reason, _known in self._compared(source, target):
             if mine and theirs and reason in _TO_READ:
                 yield Pair(key, mine[1], (mine[2], mine[3]), (theirs[2], theirs[3]))
 
-    def _compared(self, source: Listing, target: Listing) -> Iterator[Tuple[bytes, Optional[ordered.Record], Optional[ordered.Record], str]]:
+    def keep_proved(self, source: Listing, target: Listing, path: str) -> None:
+        """Write a file of exactly those objects of the source that are proved to be in the target, all of it or nothing."""
+        records = (known for _key, mine, _theirs, reason, known in self._compared(source, target) if mine and known and not reason)
+        Inventory(path)._write(records)
+
+    def _compared(
+        self, source: Listing, target: Listing
+    ) -> Iterator[Tuple[bytes, Optional[ordered.Record], Optional[ordered.Record], str, Optional[ordered.Record]]]:
         sides = ordered.aligned(ordered.read(source.path), ordered.read(target.path), ordered.read(self.path))
         for key, (mine, theirs, known) in sides:
             if mine is None:
                 if theirs is not None:
-                    yield key, None, theirs, ""
+                    yield key, None, theirs, "", known
                 continue
-            yield key, mine, theirs, _reason(mine, theirs, known)
+            yield key, mine, theirs, _reason(mine, theirs, known), known
 
     def _write(self, records: Iterable[ordered.Record]) -> None:
         fresh = f"{self.path}.new"

@@ -164,6 +164,9 @@ class Store:
             # An object that somebody stored in gzip is moved as it is.
             "MIGHT_GZIP": False,
             "DECOMPRESS": False,
+            # Otherwise rclone asks for the class that an object has where it comes from: HOT of Azure is none here, and what is archived does not
+            # answer at once.
+            "STORAGE_CLASS": "STANDARD",
         }
         if amazon and self.region not in ("", "us-east-1"):
             settings["LOCATION_CONSTRAINT"] = self.region

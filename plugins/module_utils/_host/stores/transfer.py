@@ -91,12 +91,13 @@ def transfer(
     passes: int = PASSES,
     parallel: int = 8,
     settled_seconds: float = SETTLED_SECONDS,
+    proved_list: Optional[str] = None,
 ) -> Transfer:
     """Copy what is missing or different, and prove by content that the target holds every object of the source.
 
     ``work`` is a folder that is kept between runs; it holds what was proved. ``since`` is the inventory of another folder to begin with. ``live`` says that
     the source is still written to: one pass is made, and what changed meanwhile is counted as pending. ``exact`` refuses objects that only the target has;
-    nothing is ever deleted. ``parallel`` is how many objects move at once.
+    nothing is ever deleted. ``parallel`` is how many objects move at once. ``proved_list`` is a file that then says which objects were proved (see Kept).
 
     Raises NotProven when after ``passes`` passes a doubt is left, with the first keys; Refused for keys that cannot be carried, for a full target, for a
     bucket moved onto itself, or while another move uses the folder; and the failures of Engine.run.
@@ -111,7 +112,7 @@ def transfer(
         inventory = Inventory(os.path.join(work, f"{identity}.proved"))
         inventory.begin(since, settled_seconds)
         return _Move(engine, {_SOURCE: source, _TARGET: target}, {_SOURCE: bucket, _TARGET: target_bucket}, scratch, inventory, progress, parallel).run(
-            1 if live else passes, exact, live
+            1 if live else passes, exact, live, proved_list
         )
 
 
@@ -159,7 +160,7 @@ class _Move:
     read_objects: int = 0
     complaints: List[Complaint] = field(default_factory=list)
 
-    def run(self, passes: int, exact: bool, live: bool) -> Transfer:
+    def run(self, passes: int, exact: bool, live: bool, proved_list: Optional[str]) -> Transfer:
         begun = time.monotonic()
         while True:
             source, target = self._list_both()
@@ -178,6 +179,8 @@ class _Move:
         if plan.extra and exact:
             shown = ", ".join(plan.extra_keys)
             raise NotProven(f"The target holds {plan.extra} objects that the source does not: {shown}.", "Delete them, or allow them.", plan.extra_keys[0])
+        if proved_list:
+            self.inventory.keep_proved(source, target, proved_list)
         pending = plan.copies + plan.unread
         return Transfer(
             objects=plan.objects,
