@@ -93,7 +93,7 @@ def check_recipients(recipients: Sequence[str]) -> None:
     for number, recipient in enumerate(recipients, 1):
         if _IDENTITY.search(recipient):
             raise Invalid(
-                f"Number {number} of secrets.recipients is a private key.", "Give its public key: it never belongs on this machine.", "secrets.recipients"
+                f"Number {number} of secrets.recipients is secret.", "Give the public key: this one must not be on this machine.", "secrets.recipients"
             )
         if not _RECIPIENT.fullmatch(recipient):
             raise Invalid(

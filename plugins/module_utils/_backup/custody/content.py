@@ -122,9 +122,7 @@ def encryption_keys(content: bytes, path: str) -> Iterator[str]:
                             yield f"{name}/{key['name']}"
     except (yaml.YAMLError, KeyError, TypeError, AttributeError):
         # Not its text: it holds keys.
-        raise Invalid(
-            f"{path} looks like an EncryptionConfiguration, but cannot be read as one.", "Is it the file of the API server?", "secrets.files"
-        ) from None
+        raise Invalid(f"{path} is no EncryptionConfiguration, but says so.", "Is it the file of the API server?", "secrets.files") from None
 
 
 def _decoded(value: str) -> bytes:

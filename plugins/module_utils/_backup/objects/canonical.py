@@ -56,7 +56,7 @@ def canonical(document: Mapping[str, Any]) -> Dict[str, Any]:
     found: Dict[str, Any] = copy.deepcopy({key: value for key, value in document.items() if key != "status"})
     metadata = {key: value for key, value in found.get("metadata", {}).items() if key not in _METADATA}
     annotations = {key: value for key, value in (metadata.pop("annotations", None) or {}).items() if key not in _ANNOTATIONS}
-    spec = found.get("spec")
+    spec: Dict[str, Any] = found.get("spec") or {}
     kind = (found.get("apiVersion"), found.get("kind"))
     if kind == ("v1", "PersistentVolume"):
         annotations.update(_kept_volume(spec))
