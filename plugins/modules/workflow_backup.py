@@ -14,18 +14,30 @@ description:
     When there is one, nothing runs, and nothing is changed. Otherwise one is taken, proved, and only then published.
   - "Of etcd, a snapshot is taken from one healthy member. It is restored with a higher revision by C(etcdutl), started by C(etcd) behind a socket that
     nobody else can reach, and read back: every key with its value and its revisions has to be what the member held at that revision."
+  - Of the platform's databases in the cluster, a dump and a checksum of every table are taken at one and the same moment. The dump is restored into a
+    PostgreSQL server that this module starts, behind a socket in a folder of its own, and has to hold what was there at that moment. That server and its
+    folder are gone afterwards.
+  - Of the platform's objects, those of its namespace and of its apps are written down without what belongs to one cluster and one moment, volumes and claims
+    among them, in the order in which they can be made again. They are made in an empty API server and exported again, or, without one, judged by the live
+    server in a dry run.
+  - Its Secrets, and files of this host, are encrypted by age for two recipients at least. They are never decrypted here, so the proof says what it could
+    not read.
+  - A point that lacks what its restore takes is not complete, and is refused unless O(custody=reported).
   - A point is published by one rename, signed, with the SHA-256 of every file. What is torn, changed, foreign or not proved is never listed, and is said.
   - Then the points that no rule of O(retention) keeps are removed; without a rule, all of them are kept. The last proved point never goes, nor one that
     another needs. Points of which nothing safe can be said, since a clock jumped or a link is missing, are kept, and said.
-  - Needs no cluster credentials but those of etcd. Run it on a host that reaches the member, often a control plane node itself.
-  - The repository is not encrypted. Keep it on an encrypted disk, and do not rely on one copy of it.
+  - For etcd alone no credentials of Kubernetes are needed. Run it on a host that reaches the member, often a control plane node itself.
+  - The repository is not encrypted but for the Secrets. Keep it on an encrypted disk, and do not rely on one copy of it.
 extends_documentation_fragment:
   - paas.hardening.attributes
   - paas.hardening.repository
 author:
   - the paas.hardening contributors (@paas-hardening)
 requirements:
-  - etcd, etcdctl and etcdutl, 3.5.10 or newer, of the release that the cluster runs
+  - for etcd the programs etcd, etcdctl and etcdutl, 3.5.10 or newer, of the release that the cluster runs
+  - for postgres PostgreSQL's programs psql, pg_dump, pg_restore, initdb and postgres, 10 or newer, and not older than the database
+  - for secrets the program age, 1.0 or newer
+  - for all but etcd the Python packages kubernetes and PyYAML
 options:
   state:
     description: V(present) means that there is such a point.
@@ -33,10 +45,13 @@ options:
     choices: [present]
     default: present
   kinds:
-    description: What a point has to hold. One point holds all of them.
+    description:
+      - What a point has to hold. One point holds all of them.
+      - V(postgres) is about the databases in the cluster, and is refused for a platform that uses others. V(objects) leaves out what somebody makes again by
+        itself (pods, jobs, replica sets), and Secrets.
     type: list
     elements: str
-    choices: [etcd]
+    choices: [etcd, objects, postgres, secrets]
     required: true
   max_age:
     description: How old the newest point may be, as V(30m), V(24h), V(7d) or V(4w).
@@ -47,6 +62,98 @@ options:
     type: str
     choices: [restored]
     default: restored
+  custody:
+    description:
+      - With V(required) a point counts only when it holds what its restore takes beside the data. That is for V(postgres) and V(objects) the Secrets of the
+        platform and its apps, and for an V(etcd) in which Secrets are encrypted the file with the keys; V(secrets) among O(kinds) provides for both.
+      - V(reported) is for those who keep them elsewhere. What the point lacks is then said each time.
+    type: str
+    choices: [required, reported]
+    default: required
+  cluster:
+    description: How the cluster is reached, and which platform it is about. Superfluous for V(etcd) alone.
+    type: dict
+    suboptions:
+      kubeconfig:
+        description:
+          - Path of a kubeconfig file, or its content as a dictionary. Without it E(KUBECONFIG) and the default kubeconfig are tried.
+          - Can be given by the environment variable E(K8S_AUTH_KUBECONFIG).
+        type: raw
+      context:
+        description:
+          - The context of the kubeconfig to use; its current one by default.
+          - Can be given by the environment variable E(K8S_AUTH_CONTEXT).
+        type: str
+      retry_timeout:
+        description: Seconds during which a request is repeated while the API server is away or busy.
+        type: int
+        default: 20
+      platform:
+        description: The platform, in its shape. Found out when it is not given.
+        type: str
+        choices: [deis, drycc-1.8, drycc-head, hephy]
+      namespace:
+        description: The namespace of the platform. Found out when it is not given.
+        type: str
+  objects:
+    description: How the platform's objects are proved.
+    type: dict
+    suboptions:
+      empty_server:
+        description:
+          - Kubeconfig of an empty API server with an etcd of its own, without controllers, in which the objects are made. Throw it away afterwards. The live
+            cluster, and a server that has one of the namespaces, are refused.
+          - Without it the live server judges each object in a dry run, with every check of its own; that takes the right to update what is exported.
+        type: path
+      timeout:
+        description: Seconds that reading and proof may take.
+        type: int
+        default: 600
+  postgres:
+    description: How the platform's databases are dumped and proved.
+    type: dict
+    suboptions:
+      client_folder:
+        description: Folder with psql, pg_dump and pg_restore. Without it they are looked for in E(PATH) and where distributions put them.
+        type: path
+      server_folder:
+        description: Folder with initdb and postgres, likewise. No server has to run.
+        type: path
+      server_account:
+        description: Account of the system that the scratch server runs as when the module runs as root. V(postgres), or V(nobody) when there is none.
+        type: str
+      scratch_folder:
+        description: Where the scratch server has its folder, which only that account can read. It takes twice the size of the database for a while.
+        type: path
+        default: /var/tmp
+      timeout:
+        description: Seconds that dump and proof may take.
+        type: int
+        default: 3600
+  secrets:
+    description: For whom the Secrets are encrypted, and what else belongs to them.
+    type: dict
+    suboptions:
+      recipients:
+        description:
+          - Public keys of age, or of SSH, of which each alone opens the file. Two at least, for example one of those who run the platform, and one on paper.
+          - Their counterparts do not belong on the host where the module runs.
+        type: list
+        elements: str
+        default: []
+      files:
+        description:
+          - Files of this host that a restore takes, for example the API server's EncryptionConfiguration, the token of RKE2, or the keys of kubeadm.
+        type: list
+        elements: path
+        default: []
+      age:
+        description: Path of age. Without it, it is looked for in E(PATH).
+        type: path
+      timeout:
+        description: Seconds that it may take.
+        type: int
+        default: 120
   etcd:
     description: How etcd is reached.
     type: dict
@@ -148,6 +255,20 @@ EXAMPLES = r"""
 - name: Say how much would be lost, and how long a restore takes
   ansible.builtin.debug:
     msg: "{{ backup.rpo_seconds }} s of changes are not in a proved point; it was restored in {{ backup.rto_seconds }} s"
+
+- name: Have a point of the whole platform, from where its API server can be reached
+  paas.hardening.workflow_backup:
+    repository: /var/backups/paas
+    signing_key_file: /etc/paas/backup-signing-key
+    kinds: [objects, postgres, secrets]
+    max_age: 24h
+    cluster:
+      kubeconfig: /etc/paas/kubeconfig
+    secrets:
+      recipients:
+        - "{{ recipient_of_operations }}"  # age1...
+        - "{{ recipient_on_paper }}"
+  register: backup
 
 - name: The same for RKE2, with all members compared, before an upgrade
   paas.hardening.workflow_backup:

@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
+from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Optional
 
-from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import write_file
+from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import told, write_file
 from ansible_collections.paas.hardening.plugins.module_utils._backup.kind import Clock, Scratch, Taken
 from ansible_collections.paas.hardening.plugins.module_utils._backup.needs import secrets_of
-from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.canonical import FIRST_OF_REST, FIRST_OF_VOLUMES, line_of, step_of
+from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.canonical import FIRST_OF_REST, FIRST_OF_VOLUMES, address_of, line_of, step_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.collect import Collected, collect
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.proof import DRY_RUN, EMPTY_SERVER, prove_dry, prove_empty
 from ansible_collections.paas.hardening.plugins.module_utils._backup.site import Site
@@ -73,12 +75,14 @@ class PlatformObjects:
         collected = collect(self._site.objects, namespaces)
         clock.done("read")
         digest = write_objects(folder, collected)
+        # What is proved is what lies there, not what we have in mind.
+        written = replace(collected, documents=tuple(read_objects(folder)))
         clock.done("write")
         empty = self._empty()
         if empty is None:
-            how, proof = DRY_RUN, prove_dry(self._site.objects, collected, deadline)
+            how, proof = DRY_RUN, prove_dry(self._site.objects, written, len(collected.documents), deadline)
         else:
-            how, proof = EMPTY_SERVER, prove_empty(self._site.objects, empty, collected, namespaces, deadline)
+            how, proof = EMPTY_SERVER, prove_empty(self._site.objects, empty, written, len(collected.documents), namespaces, deadline)
         clock.done("prove")
         if proof.verdict != PASS:
             raise NotProven(f"The exported objects cannot be made again as they are: {proof.checks[-1].observed}.", "The point is not published.", "objects")
@@ -111,3 +115,22 @@ def write_objects(folder: str, collected: Collected) -> str:
         summed.update(content)
         write_file(os.path.join(folder, name), content)
     return summed.hexdigest()
+
+
+def read_objects(folder: str) -> List[Dict[str, Any]]:
+    """Return the objects of a point's files, in the order in which they are made. Raises NotProven for files that are torn."""
+    found: List[Dict[str, Any]] = []
+    for name in FILES:
+        path = os.path.join(folder, name)
+        with told("read", path), open(path, "rb") as file:
+            content = file.read()
+        try:
+            if content and not content.endswith(b"\n"):
+                raise ValueError
+            for line in content.splitlines():
+                document = json.loads(line)
+                address_of(document)
+                found.append(document)
+        except (ValueError, KeyError, TypeError):
+            raise NotProven(f"{path} is torn.", "The disk or somebody changed it: do not restore from it.", path) from None
+    return found

@@ -26,8 +26,11 @@ _MARK = "kube-system"
 Found = Tuple[str, bytes]
 
 
-def prove_dry(objects: Objects, collected: Collected, deadline: Deadline) -> Proof:
-    """Let the live server judge each object as if it were written, and compare what it would keep. Nothing is written; the right to update is needed."""
+def prove_dry(objects: Objects, collected: Collected, wanted: int, deadline: Deadline) -> Proof:
+    """Let the live server judge each object as if it were written, and compare what it would keep. ``wanted`` is how many there have to be.
+
+    Nothing is written; the right to update is needed.
+    """
 
     def ask(document: Mapping[str, Any], version: str) -> Mapping[str, Any]:
         kind = kind_for(collected, document)
@@ -46,13 +49,13 @@ def prove_dry(objects: Objects, collected: Collected, deadline: Deadline) -> Pro
                 return _answered(objects, "POST", kind.path(metadata.get("namespace")), document, query)
         raise Conflict(f"{title_of(document)} is written so often that it cannot be judged.", "Run again.", title_of(document))
 
-    return _judged(collected, ask, DRY_RUN, deadline)
+    return _judged(collected, wanted, ask, DRY_RUN)
 
 
-def prove_empty(live: Objects, empty: Objects, collected: Collected, namespaces: Sequence[str], deadline: Deadline) -> Proof:
+def prove_empty(live: Objects, empty: Objects, collected: Collected, wanted: int, namespaces: Sequence[str], deadline: Deadline) -> Proof:
     """Make everything in an empty API server, read it back, and compare byte by byte. That server is to be thrown away afterwards.
 
-    Raises Refused when it is the live one, or not empty.
+    ``wanted`` is how many there have to be. Raises Refused when it is the live one, or not empty.
     """
     _refuse_live(live, empty, namespaces)
 
@@ -62,7 +65,7 @@ def prove_empty(live: Objects, empty: Objects, collected: Collected, namespaces:
         answer: Mapping[str, Any] = empty.connection.request("GET", kind.path(metadata.get("namespace"), metadata["name"])).data
         return answer
 
-    return _judged(collected, ask, EMPTY_SERVER, deadline)
+    return _judged(collected, wanted, ask, EMPTY_SERVER)
 
 
 def _refuse_live(live: Objects, empty: Objects, namespaces: Sequence[str]) -> None:
@@ -94,7 +97,7 @@ def _answered(objects: Objects, method: str, path: str, body: Mapping[str, Any],
     return answer
 
 
-def _judged(collected: Collected, ask: Callable[[Mapping[str, Any], str], Mapping[str, Any]], how: str, deadline: Deadline) -> Proof:
+def _judged(collected: Collected, wanted: int, ask: Callable[[Mapping[str, Any], str], Mapping[str, Any]], how: str) -> Proof:
     taken, same = 0, 0
     wrong: List[str] = []
     for document, version in zip(collected.documents, collected.versions):
@@ -110,15 +113,19 @@ def _judged(collected: Collected, ask: Callable[[Mapping[str, Any], str], Mappin
             same += 1
         else:
             wrong.append(f"{title_of(document)}: comes back with other {', '.join(differing(document, canonical(_named(answer, document))))}")
-    count = str(len(collected.documents))
     said = "; ".join(wrong[:_SHOWN]) + (f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else "")
     return Proof(
         (
-            Check(f"objects {how}", count, str(taken), PASS if taken == len(collected.documents) else FAIL),
-            Check("objects that come back byte by byte as they were exported", count, str(same), PASS if same == len(collected.documents) else FAIL),
+            _counted("objects in the files", wanted, len(collected.documents)),
+            _counted(f"objects {how}", wanted, taken),
+            _counted("objects that come back byte by byte as they were exported", wanted, same),
             Check("objects that do not", "none", said or "none", FAIL if wrong else PASS),
         )
     )
+
+
+def _counted(what: str, expected: int, observed: int) -> Check:
+    return Check(what, str(expected), str(observed), PASS if expected == observed else FAIL)
 
 
 def _named(answer: Mapping[str, Any], document: Mapping[str, Any]) -> Dict[str, Any]:

@@ -99,7 +99,7 @@ class Postgres:
             for role, entered in databases.items():
                 place = os.path.join(folder, role)
                 os.mkdir(place, 0o700)
-                wanted[role] = _dumped(client, entered, place, deadline)
+                wanted[role] = dumped(client, entered, place, deadline)
             clock.done("dump")
         proofs = self._prove(there, client, wanted, deadline)
         clock.done("prove")
@@ -192,7 +192,7 @@ def _measure(client: Client, databases: Mapping[str, Server]) -> Tuple[int, Dict
     return version, sizes
 
 
-def _dumped(client: Client, entered: Server, folder: str, deadline: Deadline) -> Tuple[Dump, Expected]:
+def dumped(client: Client, entered: Server, folder: str, deadline: Deadline) -> Tuple[Dump, Expected]:
     """Dump a database at one moment, and say what it held then. Raises Conflict when somebody changed its structure meanwhile."""
     built, before = _timeless(client, entered)
     with snapshot(client, entered) as moment:

@@ -222,9 +222,9 @@ def scratch_server(there: ServerPrograms, client: Client, folder: str, account: 
 def _start(command: Sequence[str], folder: str, account: Account, log: Any) -> subprocess.Popen[bytes]:
     others: Dict[str, Any] = {"user": account.uid, "group": account.gid, "extra_groups": [account.gid]} if account.name else {}
     try:
-        # It ends when we do: whoever it runs as ties itself to us.
+        # It ends when we do, and in order: killed, it would leave its shared memory behind.
         return subprocess.Popen(
-            tied(command), cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(), start_new_session=True, **others
+            tied(command, signal.SIGQUIT), cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(), start_new_session=True, **others
         )
     except OSError as error:
         raise MissingDependency(f"{command[0]} cannot be started: {error.strerror}.", _INSTALL.format("VERSION"), "server_folder") from None
