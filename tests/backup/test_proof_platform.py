@@ -26,60 +26,17 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.errors import
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import find
-from lab import builds, processes
+from lab import builds
 from tests.backup.apiserver import PROGRAMS, empty_server
 from tests.backup.asking import look, refused
 from tests.backup.member import left_running
-from tests.backup.whole import Identity, files_of, identity, opened, options_for, restored, take, values_of
-from tests.contract.installed import Installed, install, remove_others
+from tests.backup.whole import KINDS, Identity, files_of, identity, opened, options_for, restored, take, values_of
+from tests.contract.installed import Installed
 
 if TYPE_CHECKING:
-    from lab.cluster import Cluster
     from lab.seed import Sown
 
 NOWHERE = "/nonexistent/anywhere"
-VOLUME = """
-apiVersion: v1
-kind: PersistentVolume
-metadata: {name: backup-proof}
-spec:
-  capacity: {storage: 1Gi}
-  accessModes: [ReadWriteOnce]
-  persistentVolumeReclaimPolicy: Delete
-  storageClassName: none
-  nfs: {server: 192.0.2.1, path: /exports/backup-proof}
----
-apiVersion: v1
-kind: PersistentVolumeClaim
-metadata: {name: backup-proof, namespace: NAMESPACE}
-spec: {accessModes: [ReadWriteOnce], storageClassName: none, volumeName: backup-proof, resources: {requests: {storage: 1Gi}}}
-"""
-
-
-@pytest.fixture(scope="module")
-def hephy(lab_cluster: Cluster, report: Callable[[str], None]) -> Installed:
-    remove_others(lab_cluster, "hephy")
-    platform = install(lab_cluster, "hephy", report)
-    lab_cluster.kubectl("apply", "-f", "-", stdin=VOLUME.replace("NAMESPACE", platform.namespace))
-
-    def is_bound() -> bool:
-        return "Bound" in lab_cluster.kubectl("get", "pvc", "backup-proof", "-n", platform.namespace, "-o", "jsonpath={.status.phase}")
-
-    assert processes.wait_until(is_bound, 60)
-    return platform
-
-
-@pytest.fixture(scope="module")
-def sown(hephy: Installed, report: Callable[[str], None]) -> Sown:
-    from lab.seed import sow
-
-    return sow(hephy.cluster, hephy.name, megabytes=8, report=report)
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> list[Identity]:
-    folder = tmp_path_factory.mktemp("elsewhere")
-    return [identity(folder, "operations"), identity(folder, "paper")]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +57,7 @@ def point(hephy: Installed, sown: Sown, keys: list[Identity], place: Path) -> di
     options = options_for(place, hephy, keys)
     predicted = take(options, check=True)
     assert predicted.get("msg") is None
-    assert [change["field"] for change in predicted["plan"]] == ["kinds.objects", "kinds.postgres", "kinds.secrets"]
+    assert [change["field"] for change in predicted["plan"]] == [f"kinds.{kind}" for kind in sorted(KINDS)]
     assert not (place / "repository").exists()
     done = take(options)
     assert done.get("msg") is None
@@ -123,7 +80,7 @@ def test_a_second_run_asks_nobody(hephy: Installed, keys: list[Identity], place:
 
 def test_the_point_says_what_it_holds(hephy: Installed, sown: Sown, point: dict[str, Any]) -> None:
     objects, database, secrets = (point["kinds"][name] for name in ("objects", "postgres", "secrets"))
-    assert [about["needs"] for about in (objects, database, secrets)] == [[], [], []]
+    assert {name: about["needs"] for name, about in point["kinds"].items()} == {name: [] for name in KINDS}
     assert sown.apps
     assert objects["namespaces"] == [hephy.namespace, *sorted(app.name for app in sown.apps)]
     assert objects["kinds"]["Deployment"] >= 5
@@ -282,7 +239,7 @@ def test_flipped_and_missing_files_of_a_point_are_named(hephy: Installed, keys: 
     shutil.copytree(place / "repository", tmp_path / "repository")
     shutil.copy(place / "key", tmp_path / "key")
     chance = random.Random(7)
-    files = [path for kind in ("objects", "postgres", "secrets") for path in sorted(files_of(tmp_path, point, kind).rglob("*")) if path.is_file()]
+    files = [path for kind in KINDS for path in sorted(files_of(tmp_path, point, kind).rglob("*")) if path.is_file()]
     assert len(files) >= 6
     for path in files:
         whole = path.read_bytes()

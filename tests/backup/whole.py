@@ -25,7 +25,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.databases.ser
 from tests.backup.asking import key_file, parameters
 from tests.contract.installed import Installed
 
-KINDS = ["objects", "postgres", "secrets"]
+KINDS = ["buckets", "objects", "postgres", "secrets"]
 AGE = "age"
 
 

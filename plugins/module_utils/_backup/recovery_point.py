@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
+from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.kind import ARGUMENTS as BUCKETS_ARGUMENTS
+from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.kind import Buckets
 from ansible_collections.paas.hardening.plugins.module_utils._backup.catalogue import Catalogue, Damaged, Listing, Writer
 from ansible_collections.paas.hardening.plugins.module_utils._backup.continuity import etcd_problems
 from ansible_collections.paas.hardening.plugins.module_utils._backup.custody.kind import ARGUMENTS as SECRETS_ARGUMENTS
@@ -40,16 +42,18 @@ REPOSITORY_ARGUMENTS: Dict[str, Any] = {
     "signing_key_file": {"type": "path", "required": True, "no_log": False},
     "older_key_files": {"type": "list", "elements": "path", "default": [], "no_log": False},
 }
-KINDS = ("etcd", "objects", "postgres", "secrets")
+# In the order in which they are taken: what a row of the database names has to be in the buckets, so these come last.
+KINDS = ("etcd", "postgres", "objects", "secrets", "buckets")
 _RULES = ("last", "daily", "weekly", "monthly", "yearly")
 ARGUMENTS: Dict[str, Any] = merge(
     REPOSITORY_ARGUMENTS,
     {
         "state": {"type": "str", "choices": ["present"], "default": "present"},
-        "kinds": {"type": "list", "elements": "str", "choices": list(KINDS), "required": True},
+        "kinds": {"type": "list", "elements": "str", "choices": sorted(KINDS), "required": True},
         "max_age": {"type": "str", "default": "24h"},
         "proof": {"type": "str", "choices": ["restored"], "default": "restored"},
         "custody": {"type": "str", "choices": [REQUIRED, REPORTED], "default": REQUIRED},
+        "buckets": {"type": "dict", "options": BUCKETS_ARGUMENTS, "apply_defaults": True},
         "cluster": {"type": "dict", "options": SITE_ARGUMENTS, "apply_defaults": True},
         "etcd": {"type": "dict", "options": ETCD_ARGUMENTS, "apply_defaults": True},
         "objects": {"type": "dict", "options": OBJECTS_ARGUMENTS, "apply_defaults": True},
@@ -133,10 +137,27 @@ class RecoveryPoint:
         self._wanted = frozenset(params["kinds"])
         self._complete = params["custody"] == REQUIRED
         self._site = Site(params["cluster"])
-        self._kinds: Dict[str, Kind] = {name: _kind(name, params, self._site) for name in sorted(self._wanted)}
+        self._kinds: Dict[str, Kind] = {name: self._kind(name, params) for name in sorted(self._wanted)}
         self._ready = False
         # The point that this run has published: it is what was asked for, however long its proof took.
         self._made = ""
+
+    def _kind(self, name: str, params: Mapping[str, Any]) -> Kind:
+        """Make one kind. What it needs it looks for when it is asked to, not before."""
+        if name == "etcd":
+            return Etcd(params["etcd"])
+        if name == "postgres":
+            return Postgres(params["postgres"], self._site, params["repository"])
+        if name == "objects":
+            return PlatformObjects(params["objects"], self._site)
+        if name == "secrets":
+            return Custody(params["secrets"], self._site)
+        return Buckets(params["buckets"], self._site, self._earlier_buckets)
+
+    def _earlier_buckets(self, store: str) -> str:
+        """Return where the newest point has the buckets of a store, or nothing."""
+        points = [point for point in self._catalogue.read().points if (point.kinds.get("buckets") or {}).get("store") == store]
+        return os.path.join(self._catalogue.folder_of(points[-1]), "buckets") if points else ""
 
     def observe(self) -> Observed:
         """Read the catalogue, and the newest fitting point whole. Only when there is none, the sources are looked at."""
@@ -245,7 +266,7 @@ class RecoveryPoint:
         self._site.forget()
         with writer.stage() as stage:
             taken: Dict[str, Taken] = {}
-            for name in sorted(self._wanted):
+            for name in (kind for kind in KINDS if kind in self._wanted):
                 folder = os.path.join(stage.folder, name)
                 os.mkdir(folder, 0o700)
                 taken[name] = self._kinds[name].take(folder, writer.scratch)
@@ -280,17 +301,6 @@ class RecoveryPoint:
         if point is None or identifier not in gone or newest is None or damage_of(self._catalogue, newest):
             raise Conflict(f"The point {identifier} is no longer one that may go.", "Run again.", identifier)
         writer.remove(point)
-
-
-def _kind(name: str, params: Mapping[str, Any], site: Site) -> Kind:
-    """Make one kind. What it needs it looks for when it is asked to, not before."""
-    if name == "etcd":
-        return Etcd(params["etcd"])
-    if name == "objects":
-        return PlatformObjects(params["objects"], site)
-    if name == "postgres":
-        return Postgres(params["postgres"], site, params["repository"])
-    return Custody(params["secrets"], site)
 
 
 def _held(point: Manifest) -> Held:
