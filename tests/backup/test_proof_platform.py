@@ -28,7 +28,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.retry import 
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import find
 from lab import builds
 from tests.backup.apiserver import PROGRAMS, empty_server
-from tests.backup.asking import look, refused
+from tests.backup.asking import drilled, look, refused
 from tests.backup.member import left_running
 from tests.backup.whole import KINDS, Identity, files_of, identity, opened, options_for, restored, take, values_of
 from tests.contract.installed import Installed
@@ -138,6 +138,29 @@ def test_a_point_that_cannot_be_restored_alone_is_refused(hephy: Installed, keys
     assert reason == "Refused"
     assert f"also takes the Secrets of the namespace {hephy.namespace}" in message
     assert look(tmp_path)["points"] == []
+
+
+def test_a_drill_of_the_stored_point_passes_and_knows_what_it_did_not_try(
+    keys: list[Identity], place: Path, point: dict[str, Any], empty: Callable[[], Any]
+) -> None:
+    done = drilled(place)
+    assert done.get("msg") is None
+    assert (done["changed"], done["point"], done["proof"]["verdict"], len(done["untried"])) == (False, point, "pass", 2)
+    with empty() as kubeconfig:
+        whole = drilled(place, empty_server=str(kubeconfig), identity_file=str(keys[1].file))
+    assert whole.get("msg") is None
+    assert whole["untried"] == []
+    print(f"drill: {len(whole['proof']['checks'])} checks, {whole['rto_seconds']}")
+    assert {"SHA-256 of the decrypted Secrets", "rows of controller"} <= {check["what"] for check in whole["proof"]["checks"]}
+    assert left_running(place) == []
+
+
+def test_a_drill_by_a_strangers_key_fails(place: Path, point: dict[str, Any], tmp_path: Path) -> None:
+    stranger = identity(tmp_path, "stranger")
+    reason, message = refused(drilled(place, kinds=["secrets"], identity_file=str(stranger.file)))
+    assert reason == "Invalid"
+    assert "no identity matched" in message
+    assert "There is no proved point" in refused(drilled(place, point="00000099-00000000"))[1]
 
 
 @pytest.fixture(scope="module")
@@ -250,6 +273,7 @@ def test_flipped_and_missing_files_of_a_point_are_named(hephy: Installed, keys: 
                 file.write(bytes([whole[at] ^ 1 << chance.randrange(8)]))
             problems = look(tmp_path, verify="newest")["problems"]
             assert [path.name in problem["what"] for problem in problems] == [True], path
+            assert path.name in refused(drilled(tmp_path))[1], path
         path.unlink()
         assert [path.name in problem["what"] for problem in look(tmp_path)["problems"]] == [True], path
         path.write_bytes(whole)

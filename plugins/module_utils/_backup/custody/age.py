@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -50,17 +51,13 @@ class Engine:
             process = _start(command, descriptor)
         finally:
             os.close(descriptor)
-        try:
-            _nothing, complaint = process.communicate(content, timeout=max(deadline.left, 0.1))
-        except subprocess.TimeoutExpired:
-            raise TimedOut(f"age did not end within {deadline.seconds:.0f} s.", "Give it more time with secrets.timeout.", "age") from None
-        finally:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-        if process.returncode:
-            said = scrub(complaint.decode("utf-8", "replace").strip().partition("\n")[0])[:_LONGEST_COMPLAINT]
-            raise Invalid(f"age ended with status {process.returncode}: {said.rstrip('.')}.", "Look at secrets.recipients.", "secrets.recipients")
+        _finished(process, content, deadline, "Look at secrets.recipients.")
+
+    def digest_inside(self, path: str, identity: str, deadline: Deadline) -> str:
+        """Return the SHA-256 of what an encrypted file holds, which is in memory for a moment and nowhere else. Raises Invalid when the key opens it not."""
+        command = [self.path, "--decrypt", "--identity", os.path.abspath(identity), os.path.abspath(path)]
+        content = _finished(_start(command, subprocess.PIPE), b"", deadline, "Is it the key of one of the recipients, and is the file whole?")
+        return hashlib.sha256(content).hexdigest()
 
 
 def _start(command: List[str], output: int) -> subprocess.Popen[bytes]:
@@ -69,6 +66,22 @@ def _start(command: List[str], output: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(tied(command), stdin=subprocess.PIPE, stdout=output, stderr=subprocess.PIPE, env=environment, cwd="/", start_new_session=True)
     except OSError as error:
         raise MissingDependency(f"{command[0]} cannot be started: {error.strerror}.", _INSTALL, "age") from None
+
+
+def _finished(process: subprocess.Popen[bytes], content: bytes, deadline: Deadline, hint: str) -> bytes:
+    """Give a program its input and return what it printed, if that was not sent elsewhere. Raises Invalid when it complains, TimedOut."""
+    try:
+        output, complaint = process.communicate(content, timeout=max(deadline.left, 0.1))
+    except subprocess.TimeoutExpired:
+        raise TimedOut(f"age did not end within {deadline.seconds:.0f} s.", "Give it more time.", "age") from None
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+    if process.returncode:
+        said = scrub(complaint.decode("utf-8", "replace").strip().partition("\n")[0])[:_LONGEST_COMPLAINT]
+        raise Invalid(f"age ended with status {process.returncode}: {said.rstrip('.')}.", hint, "age")
+    return output or b""
 
 
 def find(given: str = "") -> Engine:

@@ -128,3 +128,15 @@ def kind_for(collected: Collected, document: Mapping[str, Any]) -> Kind:
     """Return the kind of a collected object, in the version that it was read in."""
     known = collected.kinds.get((str(document["apiVersion"]), str(document["kind"])))
     return known or replace(KINDS[str(document["kind"])], api_version=str(document["apiVersion"]))
+
+
+def kinds_in(documents: Sequence[Mapping[str, Any]]) -> Dict[Tuple[str, str], Kind]:
+    """Return the kinds that definitions among the documents bring: a server has them only once those are made."""
+    found: Dict[Tuple[str, str], Kind] = {}
+    for document in documents:
+        if document["kind"] == "CustomResourceDefinition":
+            spec = document["spec"]
+            for version in spec["versions"]:
+                name = f"{spec['group']}/{version['name']}"
+                found[name, spec["names"]["kind"]] = Kind(name, spec["names"]["kind"], spec["names"]["plural"], spec["scope"] == "Namespaced")
+    return found

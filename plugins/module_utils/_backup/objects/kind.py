@@ -44,11 +44,11 @@ class PlatformObjects:
         self._site = site
         if options["timeout"] < 1:
             raise Invalid(f"objects.timeout is {options['timeout']}.", "Give seconds, 1 or more.", "objects.timeout")
-        if options["empty_server"] and not os.path.isfile(options["empty_server"]):
-            raise Invalid(f"objects.empty_server {options['empty_server']} is no file.", "Give a kubeconfig of an empty API server.", "objects.empty_server")
 
     def look(self, repository: str) -> None:
-        """See that every kind can be read, and, without an empty server, that the live one may be asked in a dry run. Writes nothing. Raises Forbidden."""
+        """See that every kind can be read, and, without an empty server, that the live one may be asked in a dry run. Writes nothing. Raises Forbidden, Invalid."""
+        if self._options["empty_server"] and not os.path.isfile(self._options["empty_server"]):
+            raise Invalid(f"objects.empty_server {self._options['empty_server']} is no file.", "Give a kubeconfig of an empty API server.", "objects")
         namespace = self._site.namespace
         wanted: List[Right] = [
             Right("list", "", "configmaps", namespace),
@@ -114,6 +114,16 @@ def write_objects(folder: str, collected: Collected) -> str:
         content = b"".join(lines)
         summed.update(content)
         write_file(os.path.join(folder, name), content)
+    return summed.hexdigest()
+
+
+def digest_of_files(folder: str) -> str:
+    """Return the SHA-256 over all files, as ``write_objects`` did."""
+    summed = hashlib.sha256()
+    for name in FILES:
+        path = os.path.join(folder, name)
+        with told("read", path), open(path, "rb") as file:
+            summed.update(file.read())
     return summed.hexdigest()
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.canonical import canonical, line_of, title_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.collect import Collected, kind_for
@@ -52,10 +52,10 @@ def prove_dry(objects: Objects, collected: Collected, wanted: int, deadline: Dea
     return _judged(collected, wanted, ask, DRY_RUN)
 
 
-def prove_empty(live: Objects, empty: Objects, collected: Collected, wanted: int, namespaces: Sequence[str], deadline: Deadline) -> Proof:
+def prove_empty(live: Optional[Objects], empty: Objects, collected: Collected, wanted: int, namespaces: Sequence[str], deadline: Deadline) -> Proof:
     """Make everything in an empty API server, read it back, and compare byte by byte. That server is to be thrown away afterwards.
 
-    ``wanted`` is how many there have to be. Raises Refused when it is the live one, or not empty.
+    ``wanted`` is how many there have to be. Raises Refused when it is the live one (``live``, where that is known), or not empty.
     """
     _refuse_live(live, empty, namespaces)
 
@@ -68,10 +68,13 @@ def prove_empty(live: Objects, empty: Objects, collected: Collected, wanted: int
     return _judged(collected, wanted, ask, EMPTY_SERVER)
 
 
-def _refuse_live(live: Objects, empty: Objects, namespaces: Sequence[str]) -> None:
-    mine, its = (objects.find(KINDS["Namespace"], _MARK) for objects in (live, empty))
+def _refuse_live(live: Optional[Objects], empty: Objects, namespaces: Sequence[str]) -> None:
+    mine, its = (objects.find(KINDS["Namespace"], _MARK) if objects else None for objects in (live, empty))
     if mine and its and mine["metadata"]["uid"] == its["metadata"]["uid"]:
         raise Refused("objects.empty_server leads to the live cluster.", "Give an API server with an etcd of its own.", "objects.empty_server")
+    node = next(empty.list(KINDS["Node"], page=1), None)
+    if node is not None:
+        raise Refused("objects.empty_server has nodes: it is a cluster that somebody uses.", "Give an empty one: it is filled.", "objects.empty_server")
     for namespace in namespaces:
         if empty.find(KINDS["Namespace"], namespace) is not None:
             raise Refused(
