@@ -80,12 +80,12 @@ class Bucket:
                 unknown = self._unknown(first, now)
                 head = next(unknown, None)
                 if head is None:
-                    return self._finish(first, now, number - 1)
+                    return self._finish(first, number - 1)
                 self._fetch(now, head, unknown)
                 now = self._list(f"pass-{number}")
             left = [record[0].decode("utf-8", "replace") for record in self._unknown(first, now)]
             if not left:
-                return self._finish(first, now, _PASSES)
+                return self._finish(first, _PASSES)
         finally:
             self._writer.close()
         raise NotProven(
@@ -172,8 +172,8 @@ class Bucket:
                 if found:
                     digests[found.group(2)] = found.group(1).decode("ascii")
 
-            # A second reading, by another command: a store or a proxy that answers wrongly once is found out.
-            # We know what is there: no question before each object.
+            # A second reading, by another command: a store or a proxy that answers wrongly once is found out. We know what is there, so there is no
+            # question before each object.
             settings = {f"RCLONE_CONFIG_{_REMOTE.upper()}_NO_HEAD_OBJECT": "true"}
             seconds = max(self._deadline.left, 1.0)
             self._engine.run(["hashsum", "sha256", source, "--download", *chosen], stores, take, settings=settings, seconds=seconds, tolerant=True)
@@ -198,7 +198,7 @@ class Bucket:
             self._fetched_objects += 1
             sorter.add(*Kept(key, int(size), modified.decode("ascii"), digest, listing.begun, self._writer.name, offsets[found]).as_record())
 
-    def _finish(self, first: Listing, now: Listing, passes: int) -> Fetched:
+    def _finish(self, first: Listing, passes: int) -> Fetched:
         """Write the inventory: of each object that was there at first, where its bytes are; packs that nobody needs any more go."""
         path, used, objects, total, vanished = os.path.join(self._folder, INVENTORY), set(), 0, 0, 0
         with told("written", path), open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "wb") as file:
