@@ -46,7 +46,7 @@ class PlatformObjects:
             raise Invalid(f"objects.timeout is {options['timeout']}.", "Give seconds, 1 or more.", "objects.timeout")
 
     def look(self, repository: str) -> None:
-        """See that every kind can be read, and, without an empty server, that the live one may be asked in a dry run. Writes nothing. Raises Forbidden, Invalid."""
+        """See that every kind can be read, and, without an empty server, that the live one may be asked in a dry run. Raises Forbidden, Invalid."""
         if self._options["empty_server"] and not os.path.isfile(self._options["empty_server"]):
             raise Invalid(f"objects.empty_server {self._options['empty_server']} is no file.", "Give a kubeconfig of an empty API server.", "objects")
         namespace = self._site.namespace
