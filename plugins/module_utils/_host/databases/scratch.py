@@ -31,7 +31,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.retry import 
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases import programs
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import Client, folders, version_said
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.server import Server, version_major, version_name
-from ansible_collections.paas.hardening.plugins.module_utils._host.lifeline import tied
+from ansible_collections.paas.hardening.plugins.module_utils._host.lifeline import tied, ties
 
 PROGRAMS = ("initdb", "postgres")
 SUPERUSER = "postgres"
@@ -131,7 +131,7 @@ def _environment() -> Dict[str, str]:
 
 @dataclass(frozen=True)
 class Account:
-    """Whom the server runs as; None for us."""
+    """Whom the server runs as. Without a name that is us."""
 
     name: str
     uid: int
@@ -204,7 +204,7 @@ def scratch_server(there: ServerPrograms, client: Client, folder: str, account: 
         file.write(password)
     account.own(passfile)
     made = [there.program("initdb"), f"--pgdata={data}", f"--username={SUPERUSER}", f"--pwfile={passfile}", "--auth=scram-sha-256"]
-    with open(os.path.join(folder, "log"), "a+b") as log:
+    with open(os.open(os.path.join(folder, "log"), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+b") as log:
         _finish(_start([*made, "--encoding=UTF8", "--locale=C", "--no-sync"], folder, account, log), log, deadline)
         os.unlink(passfile)
         settings = [f"--{name}={value}" for name, value in {**_SETTINGS, "unix_socket_directories": sockets}.items()]
@@ -220,12 +220,12 @@ def scratch_server(there: ServerPrograms, client: Client, folder: str, account: 
 
 
 def _start(command: Sequence[str], folder: str, account: Account, log: Any) -> subprocess.Popen[bytes]:
-    others: Dict[str, Any] = {"user": account.uid, "group": account.gid, "extra_groups": [account.gid]} if account.name else {}
+    ids = (account.uid, account.gid) if account.name else (-1, -1)
+    others: Dict[str, Any] = {} if ties() or not account.name else {"user": account.uid, "group": account.gid, "extra_groups": [account.gid]}
     try:
         # It ends when we do, and in order: killed, it would leave its shared memory behind.
-        return subprocess.Popen(
-            tied(command, signal.SIGQUIT), cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(), start_new_session=True, **others
-        )
+        ordered = tied(command, signal.SIGQUIT, ids)
+        return subprocess.Popen(ordered, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(), start_new_session=True, **others)
     except OSError as error:
         raise MissingDependency(f"{command[0]} cannot be started: {error.strerror}.", _INSTALL.format("VERSION"), "server_folder") from None
 
