@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,14 @@ def shared_memory() -> int:
     return sum(line.split()[place] == "0" for line in lines[1:])
 
 
+def _more_than(written: list[int], before: int) -> bool:
+    return written[0] > before
+
+
+def _nobody_in(folder: Path) -> bool:
+    return left_running(folder) == []
+
+
 def copied(made: Dump, folder: Path) -> Dump:
     shutil.copytree(Path(made.folder).parent, folder)
     return load(str(folder))
@@ -245,7 +254,7 @@ def test_a_dump_under_writers_never_is_red(source: Source, scratch: Server, tmp_
             before = written[0]
             made, expected = source.dumped(tmp_path / f"live {number}")
             assert judged(source, made, expected, scratch, f"live {number}") == PASS
-            assert processes.wait_until(lambda before=before: written[0] > before, 30), "nobody wrote: it proves nothing"
+            assert processes.wait_until(partial(_more_than, written, before), 30), "nobody wrote: it proves nothing"
     finally:
         over.set()
         thread.join(60)
@@ -269,7 +278,7 @@ def test_killed_in_the_middle_nothing_runs_on_and_the_next_run_clears_up(
         _child, status = os.waitpid(child, 0)
         seen += os.WIFSIGNALED(status)
         with private_folder("/var/tmp", str(tmp_path)) as place:
-            assert processes.wait_until(lambda place=place: left_running(Path(place)) == [], 15)
+            assert processes.wait_until(partial(_nobody_in, Path(place)), 15)
             assert os.listdir(place) == []
         assert not os.path.exists(place)
     assert seen

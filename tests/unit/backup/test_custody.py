@@ -131,6 +131,6 @@ def test_a_point_that_lacks_something_is_none_that_was_asked_for(tmp_path: Path)
     (point,) = make(tmp_path / "repository").read().points
     kinds, now = frozenset(["etcd"]), point.instant + 10
     assert fitting([point], kinds, 0.0, now, complete=True) == point
-    point.kinds["etcd"]["needs"].append(encryption_key("aescbc/key7"))  # type: ignore[index]
+    point.kinds["etcd"]["needs"].append(encryption_key("aescbc/key7"))
     assert fitting([point], kinds, 0.0, now, complete=True) is None
     assert fitting([point], kinds, 0.0, now) == point
