@@ -38,7 +38,7 @@ author:
   - the paas.hardening contributors (@paas-hardening)
 requirements:
   - for etcd the programs etcd, etcdctl and etcdutl, 3.5.10 or newer, of the release that the cluster runs
-  - for postgres PostgreSQL's programs psql, pg_dump, pg_restore, initdb and postgres, 10 or newer, and not older than the database
+  - for postgres PostgreSQL's programs psql, pg_dump, pg_restore, initdb and postgres, 10 or newer, and no older release than the database
   - for buckets the program rclone, 1.75 or newer
   - for secrets the program age, 1.0 or newer
   - for all but etcd the Python packages kubernetes and PyYAML

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +15,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.progra
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.proof import Expected
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.snapshot import Snapshot, read_snapshot, revision_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
-from lab import builds, processes
+from lab import builds, layers, processes
 from tests.backup.member import Etcd, left_running, member_of
 from tests.backup.whole import Identity, identity
 from tests.contract.installed import Installed, install, remove_others
@@ -100,6 +102,17 @@ def sown(hephy: Installed, report: Callable[[str], None]) -> Sown:
     from lab.seed import sow
 
     return sow(hephy.cluster, hephy.name, megabytes=8, report=report)
+
+
+@pytest.fixture(scope="session")
+def newest(report: Callable[[str], None]) -> Iterator[str]:
+    """A folder with PostgreSQL's programs of the very release that the lab's platforms run: that of this machine may be an older one."""
+    root = layers.unpacked(layers.debian(report), report)
+    with tempfile.TemporaryDirectory(prefix="paas-hardening-postgres-") as folder:
+        Path(folder).chmod(0o755)
+        for part in ("usr/lib/postgresql/15", "usr/share/postgresql/15"):
+            shutil.copytree(root / part, Path(folder) / part, symlinks=True)
+        yield str(Path(folder) / "usr/lib/postgresql/15/bin")
 
 
 @pytest.fixture(scope="session")

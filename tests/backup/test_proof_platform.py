@@ -52,9 +52,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def point(hephy: Installed, sown: Sown, keys: list[Identity], place: Path) -> dict[str, Any]:
+def point(hephy: Installed, sown: Sown, keys: list[Identity], newest: str, place: Path) -> dict[str, Any]:
     """A point of all kinds, and what workflow_backup said of it."""
-    options = options_for(place, hephy, keys)
+    options = options_for(place, hephy, keys, newest)
     predicted = take(options, check=True)
     assert predicted.get("msg") is None
     assert [change["field"] for change in predicted["plan"]] == [f"kinds.{kind}" for kind in sorted(KINDS)]
@@ -113,15 +113,15 @@ def test_each_keeper_opens_the_secrets_and_nobody_else_sees_them(
 def test_every_acknowledged_row_is_in_the_point(hephy: Installed, sown: Sown, keys: list[Identity], tmp_path: Path, share: Callable[[int, int], int]) -> None:
     from lab.seed import Writer, live
 
-    client = find()
+    client = find(newest)
     with Writer(lambda: live.database(sown.place), tmp_path / "ledger") as writer:
         for number in range(share(2, 10)):
             time.sleep(0.3)
             acknowledged = writer.acknowledged
-            done = take(options_for(tmp_path, hephy, keys, kinds=["postgres"], custody="reported", max_age="1s"))
+            done = take(options_for(tmp_path, hephy, keys, newest, kinds=["postgres"], custody="reported", max_age="1s"))
             assert done.get("msg") is None
             assert done["proof"]["verdict"] == PASS
-            with restored(tmp_path, done["point"]) as server:
+            with restored(tmp_path, done["point"], newest) as server:
                 asked = (
                     "SELECT count(*) AS rows, coalesce(max(number), 0) AS last FROM public.lab_written WHERE writer = :'writer' AND body = md5(number::text)"
                 )
@@ -141,13 +141,14 @@ def test_a_point_that_cannot_be_restored_alone_is_refused(hephy: Installed, keys
 
 
 def test_a_drill_of_the_stored_point_passes_and_knows_what_it_did_not_try(
-    keys: list[Identity], place: Path, point: dict[str, Any], empty: Callable[[], Any]
+    keys: list[Identity], newest: str, place: Path, point: dict[str, Any], empty: Callable[[], Any]
 ) -> None:
-    done = drilled(place)
+    programs = {"client_folder": newest, "server_folder": newest}
+    done = drilled(place, **programs)
     assert done.get("msg") is None
     assert (done["changed"], done["point"], done["proof"]["verdict"], len(done["untried"])) == (False, point, "pass", 2)
     with empty() as kubeconfig:
-        whole = drilled(place, empty_server=str(kubeconfig), identity_file=str(keys[1].file))
+        whole = drilled(place, **programs, empty_server=str(kubeconfig), identity_file=str(keys[1].file))
     assert whole.get("msg") is None
     assert whole["untried"] == []
     print(f"drill: {len(whole['proof']['checks'])} checks, {whole['rto_seconds']}")
@@ -281,9 +282,9 @@ def test_flipped_and_missing_files_of_a_point_are_named(hephy: Installed, keys: 
 
 
 def test_killed_at_any_moment_the_point_before_counts_and_the_next_run_heals(
-    hephy: Installed, keys: list[Identity], tmp_path: Path, share: Callable[[int, int], int]
+    hephy: Installed, sown: Sown, keys: list[Identity], newest: str, tmp_path: Path, share: Callable[[int, int], int]
 ) -> None:
-    options = options_for(tmp_path, hephy, keys, max_age="1s")
+    options = options_for(tmp_path, hephy, keys, newest, max_age="1s")
     first = take(options)["point"]
     chance, killed = random.Random(3), 0
     for _number in range(share(3, 20)):

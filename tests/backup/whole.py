@@ -45,13 +45,14 @@ def identity(folder: Path, name: str) -> Identity:
     return Identity(made.stdout.strip(), file)
 
 
-def options_for(folder: Path, platform: Installed, identities: list[Identity], **changed: Any) -> dict[str, Any]:
+def options_for(folder: Path, platform: Installed, identities: list[Identity], newest: str = "", **changed: Any) -> dict[str, Any]:
     """The module's options for a point of the platform, as the cluster's administrator."""
     given = {
         "repository": str(folder / "repository"),
         "signing_key_file": key_file(folder),
         "kinds": KINDS,
         "cluster": {"kubeconfig": str(platform.cluster.kubeconfig), "namespace": platform.namespace},
+        "postgres": {"client_folder": newest, "server_folder": newest},
         "secrets": {"recipients": [entry.recipient for entry in identities]},
     }
     return {**given, **changed}
@@ -81,10 +82,10 @@ def values_of(document: Mapping[str, Any]) -> list[bytes]:
 
 
 @contextlib.contextmanager
-def restored(folder: Path, point: Mapping[str, Any], role: str = "controller") -> Iterator[Server]:
+def restored(folder: Path, point: Mapping[str, Any], newest: str, role: str = "controller") -> Iterator[Server]:
     """Restore a database of a point by hand, and yield how it is entered."""
     made, _expected = kept(str(files_of(folder, point, "postgres")))[role]
-    there, client = find_server(), find()
+    there, client = find_server(newest), find(newest)
     with private_folder("/var/tmp", f"by hand {folder}") as place, scratch_server(there, client, place, account_of(), Deadline(120)) as server:
         client.query(server, "SELECT 1 AS one")
         with client.session(server) as session:

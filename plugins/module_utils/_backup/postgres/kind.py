@@ -38,6 +38,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.databases.scr
     account_of,
     find_server,
     private_folder,
+    refuse_older,
     scratch_server,
 )
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.server import Server, version_name
@@ -141,6 +142,7 @@ class Postgres:
         there = find_server(self._options["server_folder"] or "", source)
         client = find_client(self._options["client_folder"] or "", there.version)
         client.require(there.version, source)
+        refuse_older("client programs", client.folder, client.version, source, "client_folder")
         return there, client
 
     def _check_room(self, folder: str, sizes: Mapping[str, int]) -> None:

@@ -81,12 +81,23 @@ class ServerPrograms:
 
     def require(self, source: int) -> None:
         """Refuse to restore what a newer server wrote. Raises Refused."""
-        if version_major(self.version) < version_major(source):
-            raise Refused(
-                f"The server programs in {self.folder} are of PostgreSQL {version_name(self.version)}, the database of {version_name(source)}: too old.",
-                _INSTALL.format(version_name(source)),
-                "server_folder",
-            )
+        refuse_older("server programs", self.folder, self.version, source, "server_folder")
+
+
+def refuse_older(what: str, folder: str, version: int, source: int, option: str) -> None:
+    """Refuse programs older than the server whose data they are for. Raises Refused.
+
+    A later minor release may store what an earlier one of the same major version does not know (15.20 notes pg_attver at columns; 15.18 stops at it).
+    """
+    same = version_major(version) == version_major(source)
+    if version_major(version) < version_major(source) or (same and version < source):
+        mine, its = (_release(number) if same else version_name(number) for number in (version, source))
+        raise Refused(f"The {what} in {folder} are of PostgreSQL {mine}, the database of {its}: too old.", _INSTALL.format(version_name(source)), option)
+
+
+def _release(version: int) -> str:
+    """Return the whole version as people write it: 15.18 for 150018."""
+    return f"{version // 10000}.{version % 10000}" if version >= 100000 else f"{version_name(version)}.{version % 100}"
 
 
 def find_server(given: str = "", source: int = 0) -> ServerPrograms:
@@ -184,7 +195,14 @@ def _remove(path: str) -> None:
         return
     if about.st_uid != os.geteuid() or not stat.S_ISDIR(about.st_mode):
         raise Refused(f"{path} is there already, and not ours.", "Find out who made it, remove it, or give another scratch_folder.", "scratch_folder")
-    shutil.rmtree(path)
+    deadline = Deadline(_END_SECONDS)
+    while True:
+        # A server whose run was killed a moment ago still writes and removes files while it ends.
+        shutil.rmtree(path, ignore_errors=True)
+        if not os.path.lexists(path):
+            return
+        if not deadline.pause(0.5):
+            raise Refused(f"{path} cannot be removed.", "Somebody works in it, or it is mounted: look there.", "scratch_folder")
 
 
 @contextlib.contextmanager
