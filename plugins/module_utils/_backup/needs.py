@@ -9,6 +9,7 @@ from typing import Iterable, List, Mapping, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Refused
 
+_SHOWN = 3
 REQUIRED, REPORTED = "required", "reported"
 
 
@@ -32,8 +33,9 @@ def refuse_incomplete(lacking: Mapping[str, Iterable[str]]) -> None:
     """Refuse a point that cannot be restored by itself. Raises Refused, naming what it lacks."""
     missing: List[str] = sorted({need for needs in lacking.values() for need in needs})
     if missing:
+        more = f", and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise Refused(
-            f"The point is not complete, since a restore also takes {', and '.join(missing)}.",
+            f"The point is not complete, since a restore also takes {', and '.join(missing[:_SHOWN])}{more}.",
             "Add secrets to kinds, with recipients, and with files for what is no Secret; or set custody to reported when you keep it elsewhere.",
             "kinds",
         )
