@@ -23,6 +23,16 @@ COLUMNS = ("Variable", "Type", "Default", "Choices", "Meaning")
 # Roles for hosts of the inventory, with what a user has to give them; the others look at a cluster, from where Ansible runs.
 ON_HOSTS: Mapping[str, Mapping[str, Any]] = {"firewall": {"firewall_administrators": ["192.0.2.0/28"]}}
 
+# Roles that run where they stand, and have options of their own for the cluster.
+BY_ITSELF: Mapping[str, Mapping[str, Any]] = {
+    "backup": {
+        "backup_repository": "/var/backups/paas",
+        "backup_signing_key_file": "/etc/paas/backup-signing-key",
+        "backup_cluster": {"kubeconfig": "~/.kube/config"},
+        "backup_secrets": {"recipients": ["age1... of those who run it", "age1... on paper"]},
+    }
+}
+
 # O(option), V(value), E(VARIABLE), C(code), B(bold), I(italic): the mark-up of Ansible's documentation.
 CODE = re.compile(r"\b[OVEC]\(((?:[^()\\]|\\.)*)\)")
 BOLD = re.compile(r"\bB\(([^()]*)\)")
@@ -78,7 +88,10 @@ def example(role: str, title: str, options: Mapping[str, Any], defaults: Mapping
     chosen = {name: defaults[name] for name, option in options.items() if name in defaults and "choices" in option}
     cluster = {"hosts": "localhost", "connection": "local", "gather_facts": False}
     cluster |= {"module_defaults": {"group/paas.hardening.workflow": {"kubeconfig": "~/.kube/config"}}}
-    variables = {**chosen, **ON_HOSTS[role]} if role in ON_HOSTS else chosen or dict(defaults)
+    given = ON_HOSTS.get(role) or BY_ITSELF.get(role)
+    variables = {**chosen, **given} if given else chosen or dict(defaults)
+    if role in BY_ITSELF:
+        cluster = {"hosts": "localhost", "gather_facts": False}
     play = {
         "name": title,
         **({"hosts": "all", "gather_facts": False} if role in ON_HOSTS else cluster),

@@ -25,6 +25,7 @@ PACKAGES = {
     "gcc": "gcc",
     "libc6-dev": "/usr/include/stdlib.h",
     "openssl": "openssl",
+    "age": "age",
     "postgresql-client": "pg_dump",
     "systemd-container": "systemd-nspawn",
     "openssh-client": "ssh",

@@ -14,18 +14,34 @@ description:
     When there is one, nothing runs, and nothing is changed. Otherwise one is taken, proved, and only then published.
   - "Of etcd, a snapshot is taken from one healthy member. It is restored with a higher revision by C(etcdutl), started by C(etcd) behind a socket that
     nobody else can reach, and read back: every key with its value and its revisions has to be what the member held at that revision."
+  - Of the platform's databases in the cluster, a dump and a checksum of every table are taken at one and the same moment. The dump is restored into a
+    PostgreSQL server that this module starts, behind a socket in a folder of its own, and has to hold what was there at that moment. That server and its
+    folder are gone afterwards.
+  - Of the platform's objects, those of its namespace and of its apps are written down without what belongs to one cluster and one moment, volumes and claims
+    among them, in the order in which they can be made again. They are made in an empty API server and exported again, or, without one, judged by the live
+    server in a dry run.
+  - Of its buckets in the cluster every object is kept. What an earlier point holds unchanged is taken over from there, once its bytes were read and
+    compared; all else is read from the store twice, and has to be the same both times. Older versions, tags, locks and policies are not kept.
+  - Its Secrets, and files of this host, are encrypted by age for two recipients at least. They are never decrypted here, so the proof says what it could
+    not read.
+  - A point that lacks what its restore takes is not complete, and is refused unless O(custody=reported).
   - A point is published by one rename, signed, with the SHA-256 of every file. What is torn, changed, foreign or not proved is never listed, and is said.
   - Then the points that no rule of O(retention) keeps are removed; without a rule, all of them are kept. The last proved point never goes, nor one that
     another needs. Points of which nothing safe can be said, since a clock jumped or a link is missing, are kept, and said.
-  - Needs no cluster credentials but those of etcd. Run it on a host that reaches the member, often a control plane node itself.
-  - The repository is not encrypted. Keep it on an encrypted disk, and do not rely on one copy of it.
+  - For etcd alone no credentials of Kubernetes are needed. Run it on a host that reaches the member, often a control plane node itself.
+  - The repository is not encrypted but for the Secrets. Keep it on an encrypted disk, and do not rely on one copy of it.
 extends_documentation_fragment:
   - paas.hardening.attributes
   - paas.hardening.repository
+  - paas.hardening.backup_kinds
 author:
   - the paas.hardening contributors (@paas-hardening)
 requirements:
-  - etcd, etcdctl and etcdutl, 3.5.10 or newer, of the release that the cluster runs
+  - for etcd the programs etcd, etcdctl and etcdutl, 3.5.10 or newer, of the release that the cluster runs
+  - for postgres PostgreSQL's programs psql, pg_dump, pg_restore, initdb and postgres, 10 or newer, and no older release than the database
+  - for buckets the program rclone, 1.75 or newer
+  - for secrets the program age, 1.0 or newer
+  - for all but etcd the Python packages kubernetes and PyYAML
 options:
   state:
     description: V(present) means that there is such a point.
@@ -33,10 +49,13 @@ options:
     choices: [present]
     default: present
   kinds:
-    description: What a point has to hold. One point holds all of them.
+    description:
+      - What a point has to hold. One point holds all of them.
+      - V(postgres) and V(buckets) are about what is in the cluster, and are refused for a platform that uses another server.
+      - V(objects) leaves out what somebody makes again by itself (pods, jobs, replica sets), and Secrets.
     type: list
     elements: str
-    choices: [etcd]
+    choices: [buckets, etcd, objects, postgres, secrets]
     required: true
   max_age:
     description: How old the newest point may be, as V(30m), V(24h), V(7d) or V(4w).
@@ -47,33 +66,15 @@ options:
     type: str
     choices: [restored]
     default: restored
-  etcd:
-    description: How etcd is reached.
-    type: dict
-    suboptions:
-      endpoints:
-        description:
-          - URLs of the members. Snapshots come from the first one.
-          - When there are others, all members have to hold the same, by etcd's own hash; otherwise one of them is corrupt, and no point is taken.
-        type: list
-        elements: str
-        default: ["https://127.0.0.1:2379"]
-      ca_file:
-        description: Certificates by which the members are verified.
-        type: path
-      client_cert:
-        description: Certificate by which we are known to the members.
-        type: path
-      client_key:
-        description: Key of that certificate.
-        type: path
-      programs:
-        description: Folder of the programs. Without it they are looked for in E(PATH).
-        type: path
-      timeout:
-        description: Seconds that snapshot and proof may take.
-        type: int
-        default: 600
+  custody:
+    description:
+      - With V(required) a point counts only when it holds what its restore takes beside the data. That is for V(buckets), V(postgres) and V(objects) the
+        Secrets of the platform and its apps, and for an V(etcd) in which Secrets are encrypted the file with the keys; V(secrets) among O(kinds) provides
+        for both.
+      - V(reported) is for those who keep them elsewhere. What the point lacks is then said each time.
+    type: str
+    choices: [required, reported]
+    default: required
   retention:
     description: Which points are kept. A point stays when one rule keeps it.
     type: dict
@@ -148,6 +149,20 @@ EXAMPLES = r"""
 - name: Say how much would be lost, and how long a restore takes
   ansible.builtin.debug:
     msg: "{{ backup.rpo_seconds }} s of changes are not in a proved point; it was restored in {{ backup.rto_seconds }} s"
+
+- name: Have a point of the whole platform, from where its API server can be reached
+  paas.hardening.workflow_backup:
+    repository: /var/backups/paas
+    signing_key_file: /etc/paas/backup-signing-key
+    kinds: [buckets, objects, postgres, secrets]
+    max_age: 24h
+    cluster:
+      kubeconfig: /etc/paas/kubeconfig
+    secrets:
+      recipients:
+        - "{{ recipient_of_operations }}"  # age1...
+        - "{{ recipient_on_paper }}"
+  register: backup
 
 - name: The same for RKE2, with all members compared, before an upgrade
   paas.hardening.workflow_backup:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.paas.hardening.plugins.module_utils._backup import reading, recovery_point
+from ansible_collections.paas.hardening.plugins.module_utils._backup import drill, reading, recovery_point
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb, run
 
 
@@ -43,6 +43,12 @@ def look(folder: Path, **changed: Any) -> dict[str, Any]:
     """Run workflow_backup_info."""
     given = {"repository": str(folder / "repository"), "signing_key_file": key_file(folder), **changed}
     return run(reading.VERB.begin, parameters(reading.VERB, given), check=False, diff=False)
+
+
+def drilled(folder: Path, **changed: Any) -> dict[str, Any]:
+    """Run workflow_restore_drill."""
+    given = {"repository": str(folder / "repository"), "signing_key_file": key_file(folder), **changed}
+    return run(drill.VERB.begin, parameters(drill.VERB, given), check=False, diff=False)
 
 
 def refused(result: dict[str, Any]) -> tuple[str, str]:

@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.programs import Programs
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from lab import processes
-from tests.backup.asking import backup, look, refused
+from tests.backup.asking import backup, drilled, look, refused
 from tests.backup.member import Etcd, cluster, left_running, member_of
 
 
@@ -147,3 +147,36 @@ def test_killed_at_any_moment_nothing_runs_on_and_the_next_run_heals(etcd: Etcd,
     healed = backup(tmp_path, etcd.options(), max_age="1s")
     assert healed.get("msg") is None
     assert (look(tmp_path)["leftovers"], os.listdir(tmp_path / "repository" / "work")) == ([], [])
+
+
+def test_a_drill_restores_what_is_stored_and_finds_what_is_not(etcd: Etcd, tmp_path: Path) -> None:
+    done = backup(tmp_path, etcd.options())
+    assert done.get("msg") is None
+    drill = drilled(tmp_path, etcd_programs=str(etcd.programs))
+    assert drill.get("msg") is None
+    assert (drill["point"], drill["untried"], drill["rto_seconds"]["etcd"] > 0) == (done["point"], [], True)
+    assert len(drill["proof"]["checks"]) == 4
+    assert left_running(tmp_path) == []
+    path = tmp_path / "repository" / "points" / done["point"]["identifier"] / "etcd" / "snapshot.db"
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        byte = file.read(1)[0]
+        file.seek(path.stat().st_size // 2)
+        file.write(bytes([byte ^ 1]))
+    reason, message = refused(drilled(tmp_path, etcd_programs=str(etcd.programs)))
+    assert (reason, "its SHA-256 differs" in message) == ("NotProven", True)
+
+
+def test_an_encrypted_etcd_takes_its_keys_along_or_says_that_it_does_not(etcd: Etcd, tmp_path: Path) -> None:
+    etcd.put(**{"/registry/secrets/default/sealed": "k8s:enc:aescbc:v1:key9:abcdef"})
+    try:
+        reason, message = refused(backup(tmp_path, etcd.options()))
+        assert (reason, "the EncryptionConfiguration with the key aescbc/key9" in message) == ("Refused", True)
+        assert look(tmp_path)["points"] == []
+        done = backup(tmp_path, etcd.options(), custody="reported")
+        assert done.get("msg") is None
+        assert done["point"]["kinds"]["etcd"]["needs"] == ["the EncryptionConfiguration with the key aescbc/key9"]
+        # What is incomplete is not what was asked for.
+        assert refused(backup(tmp_path, etcd.options()))[0] == "Refused"
+    finally:
+        etcd.ctl("del", "/registry/secrets/default/sealed")

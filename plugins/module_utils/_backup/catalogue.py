@@ -120,6 +120,10 @@ class Catalogue:
         """Return where a file of a point lies."""
         return self._path(_POINTS, point.identifier, file.path)
 
+    def folder_of(self, point: Manifest) -> str:
+        """Return where the files of a point lie."""
+        return self._path(_POINTS, point.identifier)
+
     @contextmanager
     def writing(self, deadline: Deadline) -> Iterator[Writer]:
         """Lock out other writers of this machine, make the repository where there is none, and clear away what interrupted runs left.

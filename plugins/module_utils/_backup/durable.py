@@ -138,3 +138,15 @@ def remove_tree(folder: str) -> None:
             shutil.rmtree(folder)
         except FileNotFoundError:
             return
+
+
+def free_bytes(folder: str) -> int:
+    """Return the bytes free where a folder is, or will be."""
+    place = os.path.abspath(folder)
+    tried: List[str] = []
+    while not os.path.isdir(place) and place not in tried:
+        tried.append(place)
+        place = os.path.dirname(place)
+    with told("looked at", place):
+        about = os.statvfs(place)
+    return about.f_bavail * about.f_frsize

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any, Callable, ContextManager, Dict, Mapping, Protocol, Tuple
 
@@ -17,7 +18,8 @@ Scratch = Callable[[], ContextManager[str]]
 class Taken:
     """What was taken and restored. ``about`` is what a restore has to know; everything acknowledged before ``instant`` is in it.
 
-    ``steps`` has the seconds of each step; ``restored_in`` those from the files to a service that answers. ``needs`` says what else a restore takes.
+    ``steps`` has the seconds of each step; ``restored_in`` those from the files to a service that answers. ``needs`` says what else a restore takes, and
+    ``offers`` what of such needs lies in these files, in the words of needs.py.
     """
 
     about: Mapping[str, Any]
@@ -27,6 +29,7 @@ class Taken:
     restored_in: float
     steps: Mapping[str, float]
     needs: Tuple[str, ...] = ()
+    offers: Tuple[str, ...] = ()
 
     def proof_data(self) -> Dict[str, Any]:
         """Return the proof as the manifest keeps it."""
@@ -35,6 +38,18 @@ class Taken:
             "restored_in": round(self.restored_in, 3),
             "steps": {name: round(seconds, 3) for name, seconds in self.steps.items()},
         }
+
+
+class Clock:
+    """Notes the seconds of each step."""
+
+    def __init__(self, steps: Dict[str, float]) -> None:
+        self._steps = steps
+        self._last = time.monotonic()
+
+    def done(self, step: str) -> None:
+        now = time.monotonic()
+        self._steps[step], self._last = now - self._last, now
 
 
 class Kind(Protocol):

@@ -10,15 +10,26 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
+from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.kind import ARGUMENTS as BUCKETS_ARGUMENTS
+from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.kind import Buckets
 from ansible_collections.paas.hardening.plugins.module_utils._backup.catalogue import Catalogue, Damaged, Listing, Writer
 from ansible_collections.paas.hardening.plugins.module_utils._backup.continuity import etcd_problems
+from ansible_collections.paas.hardening.plugins.module_utils._backup.custody.kind import ARGUMENTS as SECRETS_ARGUMENTS
+from ansible_collections.paas.hardening.plugins.module_utils._backup.custody.kind import Custody
 from ansible_collections.paas.hardening.plugins.module_utils._backup.duration import seconds_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.kind import ARGUMENTS as ETCD_ARGUMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.kind import Etcd
 from ansible_collections.paas.hardening.plugins.module_utils._backup.kind import Kind, Taken
 from ansible_collections.paas.hardening.plugins.module_utils._backup.manifest import Manifest, StoredFile, moment
+from ansible_collections.paas.hardening.plugins.module_utils._backup.needs import REPORTED, REQUIRED, refuse_incomplete, unmet
+from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.kind import ARGUMENTS as OBJECTS_ARGUMENTS
+from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.kind import PlatformObjects
+from ansible_collections.paas.hardening.plugins.module_utils._backup.postgres.kind import ARGUMENTS as POSTGRES_ARGUMENTS
+from ansible_collections.paas.hardening.plugins.module_utils._backup.postgres.kind import Postgres
 from ansible_collections.paas.hardening.plugins.module_utils._backup.retention import SKEW, Decision, Held, Policy, decide
 from ansible_collections.paas.hardening.plugins.module_utils._backup.signature import KeyRing, read_keys
+from ansible_collections.paas.hardening.plugins.module_utils._backup.site import ARGUMENTS as SITE_ARGUMENTS
+from ansible_collections.paas.hardening.plugins.module_utils._backup.site import Site, secrets_in
 from ansible_collections.paas.hardening.plugins.module_utils._core.arguments import merge
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Invalid, NotProven
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Finding, Proof, Source, status_of
@@ -31,15 +42,23 @@ REPOSITORY_ARGUMENTS: Dict[str, Any] = {
     "signing_key_file": {"type": "path", "required": True, "no_log": False},
     "older_key_files": {"type": "list", "elements": "path", "default": [], "no_log": False},
 }
+# In the order in which they are taken: what a row of the database names has to be in the buckets, so these come last.
+KINDS = ("etcd", "postgres", "objects", "secrets", "buckets")
 _RULES = ("last", "daily", "weekly", "monthly", "yearly")
 ARGUMENTS: Dict[str, Any] = merge(
     REPOSITORY_ARGUMENTS,
     {
         "state": {"type": "str", "choices": ["present"], "default": "present"},
-        "kinds": {"type": "list", "elements": "str", "choices": ["etcd"], "required": True},
+        "kinds": {"type": "list", "elements": "str", "choices": sorted(KINDS), "required": True},
         "max_age": {"type": "str", "default": "24h"},
         "proof": {"type": "str", "choices": ["restored"], "default": "restored"},
+        "custody": {"type": "str", "choices": [REQUIRED, REPORTED], "default": REQUIRED},
+        "buckets": {"type": "dict", "options": BUCKETS_ARGUMENTS, "apply_defaults": True},
+        "cluster": {"type": "dict", "options": SITE_ARGUMENTS, "apply_defaults": True},
         "etcd": {"type": "dict", "options": ETCD_ARGUMENTS, "apply_defaults": True},
+        "objects": {"type": "dict", "options": OBJECTS_ARGUMENTS, "apply_defaults": True},
+        "postgres": {"type": "dict", "options": POSTGRES_ARGUMENTS, "apply_defaults": True},
+        "secrets": {"type": "dict", "options": SECRETS_ARGUMENTS, "apply_defaults": True, "no_log": False},
         "retention": {
             "type": "dict",
             "options": {
@@ -94,9 +113,13 @@ def without(listing: Listing, point: Manifest, reason: str) -> Listing:
     return replace(listing, points=left, damaged=(*listing.damaged, Damaged(point.identifier, reason)))
 
 
-def fitting(points: Sequence[Manifest], kinds: FrozenSet[str], oldest: float, now: float) -> Optional[Manifest]:
-    """Return the newest point that has all kinds and is not older than ``oldest``; one from the future is a clock that jumped, and counts for nothing. Pure."""
-    return next((point for point in reversed(points) if kinds <= set(point.kinds) and oldest <= point.instant <= now + SKEW), None)
+def fitting(points: Sequence[Manifest], kinds: FrozenSet[str], oldest: float, now: float, complete: bool = False) -> Optional[Manifest]:
+    """Return the newest point that has all kinds and is not older than ``oldest``; one from the future is a clock that jumped, and counts for nothing. Pure.
+
+    With ``complete``, one that lacks what a restore also takes counts for nothing, either.
+    """
+    fits = (point for point in reversed(points) if kinds <= set(point.kinds) and oldest <= point.instant <= now + SKEW)
+    return next((point for point in fits if not (complete and _needs(point))), None)
 
 
 class RecoveryPoint:
@@ -111,18 +134,37 @@ class RecoveryPoint:
             raise Invalid("kinds is empty.", "Name what is to be kept, for example [etcd].", "kinds")
         if self._lock_timeout < 0:
             raise Invalid(f"lock_timeout is {self._lock_timeout}.", "Give seconds, 0 or more.", "lock_timeout")
-        self._kinds: Dict[str, Kind] = {"etcd": Etcd(params["etcd"])}
         self._wanted = frozenset(params["kinds"])
+        self._complete = params["custody"] == REQUIRED
+        self._site = Site(params["cluster"])
+        self._kinds: Dict[str, Kind] = {name: self._kind(name, params) for name in sorted(self._wanted)}
         self._ready = False
         # The point that this run has published: it is what was asked for, however long its proof took.
         self._made = ""
+
+    def _kind(self, name: str, params: Mapping[str, Any]) -> Kind:
+        """Make one kind. What it needs it looks for when it is asked to, not before."""
+        if name == "etcd":
+            return Etcd(params["etcd"])
+        if name == "postgres":
+            return Postgres(params["postgres"], self._site, params["repository"])
+        if name == "objects":
+            return PlatformObjects(params["objects"], self._site)
+        if name == "secrets":
+            return Custody(params["secrets"], self._site)
+        return Buckets(params["buckets"], self._site, self._earlier_buckets)
+
+    def _earlier_buckets(self, store: str) -> str:
+        """Return where the newest point has the buckets of a store, or nothing."""
+        points = [point for point in self._catalogue.read().points if (point.kinds.get("buckets") or {}).get("store") == store]
+        return os.path.join(self._catalogue.folder_of(points[-1]), "buckets") if points else ""
 
     def observe(self) -> Observed:
         """Read the catalogue, and the newest fitting point whole. Only when there is none, the sources are looked at."""
         now = time.time()
         listing = self._catalogue.read()
         satisfied = next((point for point in listing.points if point.identifier == self._made), None)
-        satisfied = satisfied or fitting(listing.points, self._wanted, now - self._max_age, now)
+        satisfied = satisfied or fitting(listing.points, self._wanted, now - self._max_age, now, self._complete)
         if satisfied is not None:
             reason = damage_of(self._catalogue, satisfied)
             if reason:
@@ -218,15 +260,19 @@ class RecoveryPoint:
     def _take(self, writer: Writer, listing: Listing) -> None:
         """Take, prove and publish one point. Raises Conflict when another run did so while we waited for the lock."""
         began = time.time()
-        young = fitting(listing.points, self._wanted, began - self._max_age, began)
+        young = fitting(listing.points, self._wanted, began - self._max_age, began, self._complete)
         if young and not damage_of(self._catalogue, young):
             raise Conflict("Another run has made a point meanwhile.", "Run again.", self._catalogue.folder)
+        self._site.forget()
         with writer.stage() as stage:
             taken: Dict[str, Taken] = {}
-            for name in sorted(self._wanted):
+            for name in (kind for kind in KINDS if kind in self._wanted):
                 folder = os.path.join(stage.folder, name)
                 os.mkdir(folder, 0o700)
                 taken[name] = self._kinds[name].take(folder, writer.scratch)
+            lacking = unmet({name: entry.needs for name, entry in taken.items()}, (offer for entry in taken.values() for offer in entry.offers))
+            if self._complete:
+                refuse_incomplete(lacking)
             files: Tuple[StoredFile, ...] = stage.stored_files()
             writer.publish(
                 stage,
@@ -236,7 +282,7 @@ class RecoveryPoint:
                     began=began,
                     instant=min(entry.instant for entry in taken.values()),
                     ended=time.time(),
-                    kinds={name: {**entry.about, "needs": list(entry.needs)} for name, entry in taken.items()},
+                    kinds={name: {**entry.about, "needs": list(lacking[name])} for name, entry in taken.items()},
                     files=files,
                     tools={tool: version for entry in taken.values() for tool, version in entry.tools.items()},
                     keys={"signature": self._catalogue.keys.current.name},
@@ -287,4 +333,4 @@ def _age(seconds: float) -> str:
     return f"{seconds / 3600:g} h"
 
 
-VERB = Verb(ARGUMENTS, RecoveryPoint)
+VERB = Verb(ARGUMENTS, RecoveryPoint, secrets_in)

@@ -6,20 +6,36 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from typing import List, Sequence
+from typing import List, Sequence, Tuple
 
-# Done in a process of its own, which then becomes the program: between fork and exec of a process with threads Python must not run.
+# Done in a process of its own, which then becomes the program: between fork and exec of a process with threads Python must not run. Who is root becomes
+# somebody else only there, since nobody else may read the home folder that Python may be in; and is tied afterwards, since that would undo it.
 _TIE = (
-    "import ctypes, os, signal, sys\n"
-    "ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))\n"
-    "if os.getppid() != int(sys.argv[1]): os._exit(1)\n"
-    "os.execv(sys.argv[2], sys.argv[2:])\n"
+    "import ctypes, os, sys\n"
+    "parent, how, user, group = map(int, sys.argv[1:5])\n"
+    "if user >= 0:\n"
+    "    os.setgroups([group])\n"
+    "    os.setgid(group)\n"
+    "    os.setuid(user)\n"
+    "ctypes.CDLL(None).prctl(1, how)\n"
+    "if os.getppid() != parent: os._exit(1)\n"
+    "os.execv(sys.argv[5], sys.argv[5:])\n"
 )
 
 
-def tied(command: Sequence[str]) -> List[str]:
-    """Return the command that runs this one so that it does not outlive us, where the system can do that: on Linux. The program stands by its path."""
-    if not sys.platform.startswith("linux"):
+def tied(command: Sequence[str], how: signal.Signals = signal.SIGKILL, account: Tuple[int, int] = (-1, -1)) -> List[str]:
+    """Return the command that runs this one so that it does not outlive us, where the system can do that: on Linux. The program stands by its path.
+
+    ``how`` is the signal that ends it, for programs that leave something behind when they are killed. ``account`` is the user and the group that it runs as
+    when we are root.
+    """
+    if not ties():
         return list(command)
-    return [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid()), *command]
+    return [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid()), str(int(how)), *map(str, account), *command]
+
+
+def ties() -> bool:
+    """Tell whether the system can do that."""
+    return sys.platform.startswith("linux")

@@ -158,9 +158,12 @@ def test_every_role_that_runs_is_checked() -> None:
     harden = yaml.safe_load((PLAYBOOKS / "harden.yml").read_text())[-1]
     (work,) = harden["tasks"]
     roles = sorted(task["ansible.builtin.import_role"]["name"].rpartition(".")[2] for task in work["block"] if "ansible.builtin.import_role" in task)
-    hosts = {entry["role"].rpartition(".")[2] for play in yaml.safe_load((PLAYBOOKS / "hosts.yml").read_text()) for entry in play.get("roles", ())}
-    assert sorted({*roles, *hosts}) == sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
-    assert not hosts & set(roles)
+    hosts, backups = (
+        {entry["role"].rpartition(".")[2] for play in yaml.safe_load((PLAYBOOKS / name).read_text()) for entry in play.get("roles", ())}
+        for name in ("hosts.yml", "backup.yml")
+    )
+    assert sorted({*roles, *hosts, *backups}) == sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+    assert not (hosts | backups) & set(roles)
     (check,) = [task for task in harden["pre_tasks"] if task["name"].startswith("Check every variable")]
     assert sorted(check["vars"]["__harden_specs"]) == sorted(["harden", *roles])
     for role in roles:

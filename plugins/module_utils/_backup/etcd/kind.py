@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
-from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import told
+from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import free_bytes
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.member import Access, Member, Status, troubles_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.programs import Programs, check_server, find, text
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.proof import Expected, prove
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.snapshot import bump_for, read_snapshot, revision_of
-from ansible_collections.paas.hardening.plugins.module_utils._backup.kind import Scratch, Taken
+from ansible_collections.paas.hardening.plugins.module_utils._backup.kind import Clock, Scratch, Taken
+from ansible_collections.paas.hardening.plugins.module_utils._backup.needs import encryption_key
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Invalid, NotProven, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
@@ -55,7 +56,7 @@ class Etcd:
     def take(self, folder: str, scratch: Scratch) -> Taken:
         deadline = Deadline(self._timeout)
         steps: Dict[str, float] = {}
-        clock = _Clock(steps)
+        clock = Clock(steps)
         programs, statuses = self._programs(deadline), self._statuses(deadline)
         self._check(programs, statuses, folder)
         member = self._members(deadline)[self._access.endpoints[0]]
@@ -94,7 +95,7 @@ class Etcd:
             "content": content.digest,
             "encrypted_by": list(content.encrypted_by),
         }
-        needs = tuple(f"the EncryptionConfiguration with the key {name}" for name in content.encrypted_by)
+        needs = tuple(map(encryption_key, content.encrypted_by))
         return Taken(about, programs.tools(), instant, proved.proof, proved.seconds, steps, needs)
 
     def _programs(self, deadline: Deadline) -> Programs:
@@ -116,7 +117,7 @@ class Etcd:
         for status in statuses.values():
             check_server(programs, status.version)
         needed = 2 * max(status.size for status in statuses.values()) + _BESIDE
-        free = _free(folder)
+        free = free_bytes(folder)
         if free < needed:
             raise Refused(
                 f"{folder} has {free >> 20} MiB free; a snapshot and its proof take {needed >> 20} MiB.", "Make room, or give another folder.", "repository"
@@ -140,27 +141,3 @@ class Etcd:
             if not deadline.pause(_PAUSE):
                 break
         raise Refused("The members could not be compared: their history is compacted differently.", "Run again in a while.", "etcd")
-
-
-class _Clock:
-    """Notes the seconds of each step."""
-
-    def __init__(self, steps: Dict[str, float]) -> None:
-        self._steps = steps
-        self._last = time.monotonic()
-
-    def done(self, step: str) -> None:
-        now = time.monotonic()
-        self._steps[step], self._last = now - self._last, now
-
-
-def _free(folder: str) -> int:
-    """Return the bytes free where a folder is, or will be."""
-    place = os.path.abspath(folder)
-    tried: List[str] = []
-    while not os.path.isdir(place) and place not in tried:
-        tried.append(place)
-        place = os.path.dirname(place)
-    with told("looked at", place):
-        about = os.statvfs(place)
-    return about.f_bavail * about.f_frsize

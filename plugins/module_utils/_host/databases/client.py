@@ -167,11 +167,12 @@ def assignments(values: Optional[Values]) -> str:
     return text
 
 
-def _folders(given: str) -> List[str]:
+def folders(given: str) -> List[str]:
+    """Return where PostgreSQL's programs may be: the given folder; else those of PATH, and where Debian and Red Hat put them."""
     if given:
         return [given]
-    folders = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
-    return folders + [folder for pattern in _PLACES for folder in glob.glob(pattern)]
+    of_path = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+    return of_path + [folder for pattern in _PLACES for folder in glob.glob(pattern)]
 
 
 def _look(folder: str) -> Optional[Client]:
@@ -183,11 +184,17 @@ def _look(folder: str) -> Optional[Client]:
         ended = programs.run([os.path.join(folder, "pg_restore"), "--version"], programs.Entrance({**os.environ, "LC_ALL": "C"}), Deadline(20))
     except Failure:
         return None
-    found = _VERSION.search(ended.output)
-    if ended.status or found is None:
+    version = version_said(ended.output)
+    return None if ended.status or version is None else Client(folder, version)
+
+
+def version_said(text: str) -> Optional[int]:
+    """Return the version that a program of PostgreSQL says of itself, as a number; None when it says none."""
+    found = _VERSION.search(text)
+    if found is None:
         return None
     first, second, third = (int(part or 0) for part in found.groups())
-    return Client(folder, first * 10000 + (second if first >= 10 else second * 100 + third))
+    return first * 10000 + (second if first >= 10 else second * 100 + third)
 
 
 def find(given: str = "", target: int = 0) -> Client:
@@ -196,7 +203,7 @@ def find(given: str = "", target: int = 0) -> Client:
     Looks into PATH and where Debian and Red Hat put them. Raises MissingDependency.
     """
     found: Dict[str, Client] = {}
-    for folder in _folders(given):
+    for folder in folders(given):
         place = os.path.realpath(folder)
         client = None if place in found else _look(folder)
         if client is not None:

@@ -1,0 +1,220 @@
+# Copyright: the paas.hardening contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A recovery point is restored now, out of the files that lie there, and compared with what was signed. The verb of workflow_restore_drill.
+
+It knows no way to what is live: what it starts stands in folders of its own, and goes with them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Mapping, Tuple
+
+from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.kind import proved as buckets_proved
+from ansible_collections.paas.hardening.plugins.module_utils._backup.catalogue import Catalogue
+from ansible_collections.paas.hardening.plugins.module_utils._backup.custody.age import find as find_age
+from ansible_collections.paas.hardening.plugins.module_utils._backup.custody.age import look_at
+from ansible_collections.paas.hardening.plugins.module_utils._backup.custody.kind import FILE as SECRETS_FILE
+from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.content import Content
+from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.kind import FILE as ETCD_FILE
+from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.programs import find as find_etcd
+from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.proof import Expected
+from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.proof import prove as prove_etcd
+from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.snapshot import bump_for, read_snapshot
+from ansible_collections.paas.hardening.plugins.module_utils._backup.manifest import Manifest
+from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.collect import Collected, kinds_in, served_kinds
+from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.kind import digest_of_files, read_objects
+from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.proof import prove_empty
+from ansible_collections.paas.hardening.plugins.module_utils._backup.postgres.kind import kept, proved_in
+from ansible_collections.paas.hardening.plugins.module_utils._backup.recovery_point import KINDS, REPOSITORY_ARGUMENTS, repository
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import connect
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
+from ansible_collections.paas.hardening.plugins.module_utils._core.arguments import merge
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotFound, NotProven
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Proof
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan
+from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
+from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
+from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import find as find_client
+from ansible_collections.paas.hardening.plugins.module_utils._host.databases.scratch import account_of, find_server, private_folder
+
+ARGUMENTS: Dict[str, Any] = merge(
+    REPOSITORY_ARGUMENTS,
+    {
+        "point": {"type": "str"},
+        "kinds": {"type": "list", "elements": "str", "choices": sorted(KINDS), "default": []},
+        "scratch_folder": {"type": "path", "default": "/var/tmp"},
+        "timeout": {"type": "int", "default": 3600},
+        "etcd_programs": {"type": "path"},
+        "client_folder": {"type": "path"},
+        "server_folder": {"type": "path"},
+        "server_account": {"type": "str"},
+        "empty_server": {"type": "path"},
+        "age": {"type": "path"},
+        "identity_file": {"type": "path", "no_log": False},
+    },
+)
+
+_NOT_HERE = {
+    "objects": "the objects were read, but not made: that takes an empty_server",
+    "secrets": "the Secrets were not decrypted: that takes the identity_file of one of their recipients",
+}
+
+
+@dataclass(frozen=True)
+class Drilled:
+    """What a drill of one kind showed, and the seconds that it took to have it back."""
+
+    checks: Tuple[Check, ...]
+    seconds: float
+    untried: str = ""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One point, drilled at one moment, in seconds since 1970."""
+
+    now: float
+    point: Manifest
+    kinds: Mapping[str, Drilled]
+
+
+class Drill:
+    """One drill."""
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        self._params = params
+        self._catalogue: Catalogue = repository(params)
+        if params["timeout"] < 1:
+            raise Invalid(f"timeout is {params['timeout']}.", "Give seconds, 1 or more.", "timeout")
+        self._drills: Dict[str, Callable[[Manifest, str, Deadline], Drilled]] = {
+            "buckets": self._buckets,
+            "etcd": self._etcd,
+            "objects": self._objects,
+            "postgres": self._postgres,
+            "secrets": self._secrets,
+        }
+
+    def observe(self) -> Observed:
+        """Read the point whole, and restore each of its kinds. Raises NotFound when there is no such point, NotProven for files that were changed."""
+        point = self._point()
+        self._catalogue.verify(point)
+        folder, deadline = self._catalogue.folder_of(point), Deadline(self._params["timeout"])
+        wanted = self._params["kinds"] or sorted(point.kinds)
+        lacking = sorted(set(wanted) - set(point.kinds))
+        if lacking:
+            raise NotFound(f"The point {point.identifier} has no {', '.join(lacking)}.", f"It has {', '.join(sorted(point.kinds))}.", point.identifier)
+        unknown = sorted(set(wanted) - set(self._drills))
+        if unknown:
+            raise NotProven(f"The point {point.identifier} has {', '.join(unknown)}, which is not known here.", "A newer collection made it.", point.identifier)
+        found = {kind: self._drills[kind](point, os.path.join(folder, kind), deadline) for kind in wanted}
+        return Observed(time.time(), point, found)
+
+    def _point(self) -> Manifest:
+        points = self._catalogue.read().points
+        name = self._params["point"] or (points[-1].identifier if points else "")
+        for point in points:
+            if point.identifier == name:
+                return point
+        there = ", ".join(point.identifier for point in points[-5:]) or "none"
+        raise NotFound(f"There is no proved point {name or 'at all'} in {self._catalogue.folder}.", f"There are: {there}.", "point")
+
+    def plan(self, observed: Observed) -> Plan:
+        return Plan()
+
+    def apply(self, plan: Plan) -> None:
+        """Nothing is ever planned, so nothing is written."""
+
+    def settle(self, observed: Observed, plan: Plan) -> float:
+        return 0.0
+
+    def abandon(self) -> str:
+        return ""
+
+    def conclude(self, first: Observed, last: Observed, plan: Plan, enforced: bool) -> Dict[str, Any]:
+        point, kinds = first.point, first.kinds
+        proof = Proof(tuple(check for drilled in kinds.values() for check in drilled.checks))
+        if proof.verdict != PASS:
+            wrong = "; ".join(f"{check.what}: {check.observed}, not {check.expected}" for check in proof.checks if check.verdict != PASS)
+            raise NotProven(
+                f"The point {point.identifier} is not what was promised: {wrong}.", "Do not rely on it: take a new one, and find out why.", point.identifier
+            )
+        untried = [drilled.untried for drilled in kinds.values() if drilled.untried]
+        return {
+            "point": point.as_data(),
+            "proof": proof.as_data(),
+            "rpo_seconds": round(first.now - point.instant),
+            "rto_seconds": {kind: round(drilled.seconds, 3) for kind, drilled in kinds.items()},
+            "untried": untried,
+            "warnings": [f"Not all was tried: {what}." for what in untried],
+        }
+
+    def _etcd(self, point: Manifest, folder: str, deadline: Deadline) -> Drilled:
+        about = point.kinds["etcd"]
+        programs = find_etcd(self._params["etcd_programs"], deadline)
+        snapshot = read_snapshot(os.path.join(folder, ETCD_FILE))
+        expected = Expected(Content(int(about["keys"]), str(about["content"])), int(about["revision"]), int(about["revision"]))
+        with private_folder(self._params["scratch_folder"], f"etcd drill of {self._catalogue.folder}") as above:
+            # For the time of the drill this etcd hands every Secret to whoever reaches its socket.
+            place = os.path.join(above, "etcd")
+            os.mkdir(place, 0o700)
+            proved = prove_etcd(programs, snapshot, expected, bump_for(time.time() - point.instant), place, deadline)
+        return Drilled(proved.proof.checks, proved.seconds)
+
+    def _postgres(self, point: Manifest, folder: str, deadline: Deadline) -> Drilled:
+        dumps = kept(folder)
+        there = find_server(self._params["server_folder"] or "", max(made.version for made, _expected in dumps.values()))
+        client = find_client(self._params["client_folder"] or "", there.version)
+        client.require(there.version)
+        account = account_of(self._params["server_account"] or "")
+        with private_folder(self._params["scratch_folder"], f"postgres drill of {self._catalogue.folder}") as place:
+            proved = proved_in(there, client, dumps, place, account, deadline)
+        signed, found = sorted(point.kinds["postgres"]["databases"]), sorted(proved)
+        checks = [_equal("databases", ", ".join(signed), ", ".join(found))]
+        checks += [check for entry in proved.values() for check in entry.proof.checks]
+        return Drilled(tuple(checks), sum(entry.seconds for entry in proved.values()))
+
+    def _buckets(self, point: Manifest, folder: str, deadline: Deadline) -> Drilled:
+        begun, checks = time.monotonic(), []
+        for role, about in sorted(point.kinds["buckets"]["buckets"].items()):
+            held, digest = buckets_proved(os.path.join(folder, role))
+            checks.append(_equal(f"objects of {about['bucket']} that come back", str(about["objects"]), str(held)))
+            checks.append(_equal(f"SHA-256 over keys and contents of {about['bucket']}", str(about["content"]), digest))
+        return Drilled(tuple(checks), time.monotonic() - begun)
+
+    def _objects(self, point: Manifest, folder: str, deadline: Deadline) -> Drilled:
+        begun, about = time.monotonic(), point.kinds["objects"]
+        documents = read_objects(folder)
+        checks: List[Check] = [
+            _equal("objects in the files", str(about["objects"]), str(len(documents))),
+            _equal("SHA-256 over all objects", str(about["content"]), digest_of_files(folder)),
+        ]
+        path = self._params["empty_server"]
+        if not path:
+            return Drilled(tuple(checks), time.monotonic() - begun, _NOT_HERE["objects"])
+        empty = Objects(connect({"kubeconfig": path}))
+        kinds = {**kinds_in(documents), **{(kind.api_version, kind.kind): kind for kind in served_kinds(empty.connection)}}
+        collected = Collected(tuple(documents), ("",) * len(documents), kinds, {})
+        proof = prove_empty(None, empty, collected, int(about["objects"]), about["namespaces"], deadline)
+        return Drilled((*checks, *proof.checks), time.monotonic() - begun)
+
+    def _secrets(self, point: Manifest, folder: str, deadline: Deadline) -> Drilled:
+        begun, about = time.monotonic(), point.kinds["secrets"]
+        path = os.path.join(folder, SECRETS_FILE)
+        checks = [_equal("keys of which each alone opens the Secrets", str(len(about["recipients"])), str(look_at(path).recipients))]
+        identity = self._params["identity_file"]
+        if not identity:
+            return Drilled(tuple(checks), time.monotonic() - begun, _NOT_HERE["secrets"])
+        found = find_age(self._params["age"] or "").digest_inside(path, identity, deadline)
+        checks.append(_equal("SHA-256 of the decrypted Secrets", str(about["content"]), found))
+        return Drilled(tuple(checks), time.monotonic() - begun)
+
+
+def _equal(what: str, expected: str, observed: str) -> Check:
+    return Check(what, expected, observed, PASS if expected == observed else FAIL)
+
+
+VERB = Verb(ARGUMENTS, Drill)
