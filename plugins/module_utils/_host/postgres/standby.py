@@ -77,7 +77,7 @@ def secrets_differ(primary: Primary) -> List[str]:
     """Name the files that a standby needs and that are not as they should be."""
     passwords, authority = files.look(PASSWORD_FILE), files.look(AUTHORITY_FILE)
     found = [PASSWORD_FILE] if passwords != files.Kept(primary.password_line(), 0o600, ACCOUNT) else []
-    return found + ([AUTHORITY_FILE] if (authority.text or "").strip() != primary.authority.strip() else [])
+    return found + ([AUTHORITY_FILE] if authority.text is None or authority.text.strip() != primary.authority.strip() else [])
 
 
 def write_secrets(primary: Primary) -> None:
