@@ -41,14 +41,14 @@ class Site:
         return self.hosts["db"].addresses.host
 
     def run(self, *arguments: str, inventory: Mapping[str, Any] | None = None, **variables: Any) -> Run:
-        """Run hosts.yml on all of them, with more groups or variables of hosts in the inventory, and with extra variables."""
+        """Run the part of hosts.yml that is about the firewall on all of them, with more groups or variables of hosts in the inventory, and with extra variables."""
         groups = self.folder / "groups.yml"
         told: dict[str, Any] = {"all": {"children": {group: {"hosts": {name: {} for name in names}} for group, names in GROUPS.items()}}}
         groups.write_text(yaml.safe_dump(dict(inventory or told)))
         return run_playbook(
             self.folder,
             ROOT / "playbooks/hosts.yml",
-            *("-i", str(self.fleet.inventory), "-i", str(groups), *arguments),
+            *("-i", str(self.fleet.inventory), "-i", str(groups), "--tags", "firewall", *arguments),
             variables={"firewall_administrators": [self.controller], **variables},
             more={"ANSIBLE_REMOTE_TEMP": "~/.ansible/tmp", "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder / "cp")},
         )
