@@ -197,6 +197,10 @@ options:
     description: Its password.
     type: str
     default: ''
+  rejoin:
+    description: Whether a primary that was stopped in good order, as by a switchover, may become a standby.
+    type: bool
+    default: false
   synchronous:
     description:
       - Whether a commit counts only when one of the peers has it, too. Then nothing is lost with the primary, but while no peer is there, all writes wait.

@@ -41,7 +41,7 @@ class Site:
         return self.hosts["db"].addresses.host
 
     def run(self, *arguments: str, inventory: Mapping[str, Any] | None = None, **variables: Any) -> Run:
-        """Run the part of hosts.yml that is about the firewall on all of them, with more groups or variables of hosts in the inventory, and with extra variables."""
+        """Run the firewall's part of hosts.yml on all, with more groups or variables of hosts in the inventory, and with extra variables."""
         groups = self.folder / "groups.yml"
         told: dict[str, Any] = {"all": {"children": {group: {"hosts": {name: {} for name in names}} for group, names in GROUPS.items()}}}
         groups.write_text(yaml.safe_dump(dict(inventory or told)))

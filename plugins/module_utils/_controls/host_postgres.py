@@ -26,7 +26,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.host_post
 )
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, Refused, RolloutFailed
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, UNKNOWN, Check, Finding, Proof, Source, status_of
-from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Change, Plan, Ref
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import (
     access,
@@ -171,7 +171,9 @@ class Postgres:
         disk.mount(self._wish.data_disk)
 
     def _apply_cluster(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
-        if self._wish.primary:
+        if observed.cluster.exists:
+            standby.signal(observed.place.signal_file)
+        elif self._wish.primary:
             standby.copy(observed.place, self._wish.primary)
         else:
             cluster.create(observed.place)
@@ -235,6 +237,9 @@ class Postgres:
                     Database(observed.place, wanted.name).change(accounts.inner_statements(wanted, there))
 
     def _apply_slot(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        if changes[0].after is ABSENT:
+            Database(observed.place).run(f"SELECT pg_drop_replication_slot({literal(ref.name)});\n")
+            return
         # It keeps the log from now on, so that the copy that is made next can follow.
         Database(observed.place).run(f"SELECT pg_create_physical_replication_slot({literal(ref.name)}, true);\n")
 

@@ -78,12 +78,18 @@ def refusal_of(wish: Wish, observed: Observed) -> Optional[Refused]:
     if seen.has_data and not seen.exists:
         hint = f"If the data is wanted: pg_createcluster {place.major} {layout.NAME}. If not, move it away."
         return Refused(f"There is data in {place.data}, but no configuration for it.", hint, place.data)
-    if running and running.recovery and not wish.primary:
+    if seen.signal and not wish.primary:
         hint = "Promote it, after the former primary was fenced, or name the primary (postgres_server_primary)."
         return Refused("This host is a standby, and is wanted as a primary.", hint, "primary")
     if running and not running.recovery and wish.primary:
         hint = f"Is {wish.primary.name} the primary? If the data here can go: pg_dropcluster --stop {place.major} {layout.NAME}, and run again."
         return Refused(f"This host is a primary of its own, and is wanted as a standby of {wish.primary.name}.", hint, "primary")
+    if wish.primary and seen.exists and seen.has_data and not seen.signal and not running and seen.control.get("Database cluster state") != "shut down":
+        hint = f"What it wrote last may be on no other host. Look, save it, then make it anew: pg_dropcluster --stop {place.major} {layout.NAME}."
+        return Refused(f"This host was a primary and did not end in good order; it is wanted as a standby of {wish.primary.name}.", hint, "primary")
+    if wish.primary and seen.exists and seen.has_data and not seen.signal and not running and not wish.rejoin:
+        hint = "Switch over by paas.hardening.postgres_switchover, or allow it (postgres_server_rejoin) when it was stopped before the other was promoted."
+        return Refused(f"This host was a primary, and is wanted as a standby of {wish.primary.name}.", hint, "primary")
     return None
 
 
@@ -159,6 +165,9 @@ class Planner:
         if not seen.exists:
             made = f"a copy of {self._wish.primary.name}" if self._wish.primary else "made, with checksums"
             return [Change(Ref("", "Cluster", f"{place.major}/{layout.NAME}"), ("cluster",), ABSENT, made, "there is none")]
+        if self._wish.primary and seen.has_data and not seen.signal:
+            why = f"it follows {self._wish.primary.name}"
+            return [Change(Ref("", "Cluster", f"{place.major}/{layout.NAME}"), ("standby",), False, True, why)]
         if seen.has_data and seen.control and not seen.checksums:
             hint = f"In a maintenance window: stop it, and run {place.program('pg_checksums')} --enable --pgdata {place.data}."
             self._remark(SERVER, "The cluster has no checksums: damage of a disk goes unseen.", hint)
@@ -282,4 +291,7 @@ class Planner:
         for name, (_kind, _active, state) in sorted(there.items()):
             if state == "lost" and name in wish.slots:
                 self._remark(REPLICATION, f"The standby of slot {name} is too far behind.", "Make it anew: drop its cluster and the slot, and run again.")
-        return [Change(Ref("", "Slot", name), ("slot",), ABSENT, "made", "its standby may be away for a while") for name in wish.slots if name not in there]
+        # A standby keeps no log for those that it fed when it was the primary.
+        former = [name for name in wish.former if name in there and not there[name][1]]
+        found = [Change(Ref("", "Slot", name), ("slot",), "inactive", ABSENT, "this is no primary any more") for name in former]
+        return found + [Change(Ref("", "Slot", name), ("slot",), ABSENT, "made", "its standby may be away") for name in wish.slots if name not in there]

@@ -47,6 +47,7 @@ class Seen(NamedTuple):
     drop_in: Optional[str]
     exists: bool
     has_data: bool
+    signal: bool
     checksums: bool
     control: Mapping[str, str]
     others: Tuple[Other, ...]
@@ -81,6 +82,7 @@ def look(layout: Layout, more: Sequence[Tuple[str, str]]) -> Seen:
         files.look(places.DROP_IN).text,
         main.text is not None,
         bool(control) or os.path.exists(f"{layout.data}/PG_VERSION"),
+        os.path.exists(layout.signal_file),
         control.get("Data page checksum version", "0") != "0",
         control,
         tuple(_others(layout)),
@@ -222,6 +224,11 @@ def start(layout: Layout, verb: str = "start") -> None:
             time.sleep(_PAUSE)
     log = (files.look(f"/var/log/postgresql/postgresql-{layout.major}-{NAME}.log").text or "").splitlines()[-5:]
     raise RolloutFailed(f"The server does not start: {' / '.join(log)[-1000:]}", f"Ask: journalctl -u {layout.unit}", subject=layout.unit)
+
+
+def stop(layout: Layout) -> None:
+    """Stop the server in good order: it ends when its standbys have everything. Raises Failure."""
+    do(["systemctl", "stop", layout.unit], hint=f"Ask: journalctl -u {layout.unit}", seconds=_START)
 
 
 def reload(layout: Layout) -> None:

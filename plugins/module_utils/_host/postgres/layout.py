@@ -64,6 +64,11 @@ class Layout(NamedTuple):
         return f"{self.config}/start.conf"
 
     @property
+    def signal_file(self) -> str:
+        """Who has it starts as a standby."""
+        return f"{self.data}/standby.signal"
+
+    @property
     def unit(self) -> str:
         return f"postgresql@{self.major}-{NAME}.service"
 

@@ -102,9 +102,13 @@ def copy(layout: Layout, primary: Primary) -> None:
     cluster.create(layout)
     # The empty cluster that was made this moment, for the sake of its configuration.
     shutil.rmtree(layout.data)
-    with open(os.path.join(incoming, "standby.signal"), "w", encoding="ascii"):
-        files.own(os.path.join(incoming, "standby.signal"), ACCOUNT)
+    signal(os.path.join(incoming, os.path.basename(layout.signal_file)))
     os.rename(incoming, layout.data)
+
+
+def signal(path: str) -> None:
+    """Let a server start as a standby."""
+    files.replace(path, "", 0o600, ACCOUNT)
 
 
 def _program(layout: Layout, name: str, words: List[str]) -> None:

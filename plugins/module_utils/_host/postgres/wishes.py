@@ -33,13 +33,18 @@ ARGUMENTS: Dict[str, Any] = {
     "peers": {"type": "list", "elements": "dict", "default": [], "options": standby.PEER_OPTIONS},
     "replication_role": {"type": "str", "default": "replicator"},
     "replication_password": {"type": "str", "default": "", "no_log": True},
+    "rejoin": {"type": "bool", "default": False},
     "synchronous": {"type": "bool", "default": False},
     "on_refusal": {"type": "str", "choices": ["fail", "report"], "default": "fail"},
 }
 
 
 class Wish(NamedTuple):
-    """What there has to be on one host. ``names`` are the names and addresses in the certificate, the first being the host's own."""
+    """What there has to be on one host.
+
+    ``names`` are the names and addresses in the certificate, the first being the host's own. ``slots`` are for the standbys of a primary; ``former`` are those
+    that a standby had when it was the primary. ``rejoin`` lets a primary that was stopped in good order become a standby.
+    """
 
     version: Optional[int]
     data_disk: str
@@ -55,7 +60,9 @@ class Wish(NamedTuple):
     settings: Dict[str, str]
     may_restart: bool
     primary: Optional[standby.Primary]
+    rejoin: bool
     slots: Tuple[str, ...]
+    former: Tuple[str, ...]
 
     def __repr__(self) -> str:
         return f"Wish(addresses={self.addresses!r})"
@@ -90,6 +97,7 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
         roles = (*roles, accounts.roles_of([replicator])[0]._replace(replication=True))
     given = settings.given_settings(params["settings"])
     given["synchronous_standby_names"] = _synchronous(peers) if params["synchronous"] else ""
+    slots = tuple(standby.slot_name(one["name"]) for one in peers)
     found = standby.primary_of(primary, role, password, names[0], PORT)
     return Wish(
         params["version"],
@@ -106,7 +114,9 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
         {**given, **(found.settings() if found else {})},
         params["restart"] == "allowed",
         found,
-        tuple(standby.slot_name(one["name"]) for one in ([] if primary else peers)),
+        params["rejoin"],
+        slots if not primary else (),
+        slots if primary else (),
     )
 
 
