@@ -12,6 +12,7 @@ import yaml
 
 from tests import labs
 from tests.contract.playbook import Run, run_playbook
+from tests.hosts.postgres_site import Servers
 from tests.quality.checkout import ROOT
 
 if TYPE_CHECKING:
@@ -76,6 +77,13 @@ def site(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]
         made = Site(fleet, tmp_path_factory.mktemp("site"))
         listen(made)
         yield made
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]) -> Iterator[Servers]:
+    """Three bare hosts for PostgreSQL, each with an empty disk; the third runs Debian 13."""
+    with labs.hosts(["db1", "db2", "db3:trixie"], disks=1, report=report, purpose="pg") as fleet:
+        yield Servers(fleet, tmp_path_factory.mktemp("pg"))
 
 
 def listen(site: Site) -> None:

@@ -5,154 +5,52 @@ The tests tell one story, in this order.
 
 from __future__ import annotations
 
-import secrets
-import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 
-from tests import labs
-from tests.contract.playbook import Run, run_playbook
-from tests.quality.checkout import ROOT
-
-if TYPE_CHECKING:
-    from lab.hosts.fleet import Fleet
-    from lab.hosts.host import Host
-
-# A primary and its standby on Debian 12; a server by itself, and a client of the others, on Debian 13.
-HOSTS = {"db1": 15, "db2": 15, "db3": 17}
-PAIR, SINGLE = ["db1", "db2"], ["db3"]
-PRIMARY, STANDBY, REACH = "Have the primary", "Have the standbys", "Log in from every host, without a password"
-OURS = "/etc/paas-hardening/postgres"
-# As the server's own account; nothing of it is on a command line but the words that are no secret.
-PSQL = "cd / && setpriv --reuid=postgres --regid=postgres --init-groups psql -X -q -A -t -v ON_ERROR_STOP=1"
+from tests.hosts.postgres_site import HOSTS, OURS, Servers, findings, nothing, statuses
 
 
-@dataclass
-class Site:
-    """The hosts, the playbook for them, and the passwords of this run."""
-
-    fleet: Fleet
-    folder: Path
-    passwords: Mapping[str, str] = field(default_factory=lambda: {name: f"{secrets.token_hex(16)} '\"\\@:#" for name in ("app", "reader", "replicator")})
-
-    @property
-    def hosts(self) -> dict[str, Host]:
-        return {name: self.fleet.host(name) for name in HOSTS}
-
-    def run(self, *arguments: str, **variables: Any) -> Run:
-        """Run the part of hosts.yml that is about PostgreSQL, with variables above those of the inventory."""
-        inventory = self.folder / "groups.yml"
-        groups = {
-            "pair": {"hosts": {name: {} for name in PAIR}, "vars": {"postgres_server_group": "pair", **self._own("db3")}},
-            "single": {"hosts": {name: {} for name in SINGLE}, "vars": {"postgres_server_group": "single", **self._own("db1")}},
-        }
-        inventory.write_text(yaml.safe_dump({"all": {"children": {"postgres": {"children": groups}}}}))
-        inventory.chmod(0o600)
-        return run_playbook(
-            self.folder,
-            ROOT / "playbooks/hosts.yml",
-            *("-i", str(self.fleet.inventory), "-i", str(inventory), "--tags", "postgres", *arguments),
-            variables=variables,
-            more={"ANSIBLE_REMOTE_TEMP": "~/.ansible/tmp", "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder / "cp")},
-        )
-
-    def _own(self, client: str) -> dict[str, Any]:
-        address = self.hosts[client].address
-        return {
-            "postgres_server_data_disk": "/dev/vdb",
-            "postgres_server_access": [{"database": "app", "role": role, "network": address} for role in ("app", "reader")],
-            "postgres_server_roles": [{"name": role, "password": self.passwords[role]} for role in ("app", "reader")],
-            "postgres_server_databases": [{"name": "app", "owner": "app", "connect": ["reader"], "extensions": ["pgcrypto"]}],
-            "postgres_server_replication_password": self.passwords["replicator"],
-            # The machine's memory is not the lab's alone; what is said must not hold what is secret.
-            "postgres_server_settings": {"shared_buffers": "64MB", "log_statement": "all", "log_min_duration_statement": 0},
-        }
-
-    def result(self, run: Run, host: str) -> Mapping[str, Any]:
-        return run.result(STANDBY if host == "db2" else PRIMARY, host)
-
-    def plans(self, run: Run, hosts: Sequence[str] = tuple(HOSTS)) -> dict[str, list[dict[str, Any]]]:
-        """What was, or would be, changed on each host."""
-        return {name: list(self.result(run, name)["plan"]) for name in hosts}
-
-    def sql(self, host: str, text: str, database: str = "postgres") -> str:
-        """Ask a server over its own socket, as its own account."""
-        return self.hosts[host].run(f"{PSQL} -d {database}", stdin=text).strip()
-
-    def log_in(self, server: str, text: str, role: str = "app", database: str = "app", mode: str = "verify-full", client: str = "db3") -> str:
-        """Ask a server as a client of another host does, with the authority that the role told; its complaint when it does not answer."""
-        host = self.hosts[client]
-        words = f"host={server} user={role} dbname={database} sslmode={mode} sslrootcert=/tmp/authority.crt passfile=/tmp/passwords connect_timeout=5"
-        line = "*:*:*:*:" + self.passwords[role].replace("\\", "\\\\").replace(":", "\\:")
-        host.run("umask 077; cat > /tmp/passwords", stdin=f"{line}\n")
-        host.run("cat > /tmp/authority.crt", stdin=self.hosts[server].run(f"cat {OURS}/ca.crt"))
-        return host.run(f"psql -X -q -A -t {shlex.quote(words)} 2>&1 || true", stdin=text).strip()
-
-
-def nothing(site: Site, hosts: Sequence[str] = tuple(HOSTS)) -> dict[str, list[dict[str, Any]]]:
-    return {name: [] for name in hosts}
-
-
-def findings(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    return {finding["control"].removeprefix("host-postgres-"): finding for finding in result["findings"]}
-
-
-def statuses(result: Mapping[str, Any]) -> set[str]:
-    return {finding["status"] for finding in result["findings"]}
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]) -> Iterator[Site]:
-    """Three bare hosts, each with an empty disk."""
-    with labs.hosts(["db1", "db2", "db3:trixie"], disks=1, report=report, purpose="pg") as fleet:
-        yield Site(fleet, tmp_path_factory.mktemp("pg"))
-
-
-def test_an_audit_of_bare_hosts_tells_what_is_missing_and_touches_nothing(site: Site) -> None:
+def test_an_audit_of_bare_hosts_tells_what_is_missing_and_touches_nothing(servers: Servers) -> None:
     look = "ls -A /etc/systemd/system /etc/postgresql* /etc/paas-hardening /var/lib/postgresql /usr/lib/postgresql 2>&1; blkid -p /dev/vdb; true"
-    before = {name: host.run(look) for name, host in site.hosts.items()}
-    run = site.run(postgres_server_mode="audit").ok()
+    before = {name: host.run(look) for name, host in servers.hosts.items()}
+    run = servers.run(postgres_server_mode="audit").ok()
     for name in HOSTS:
-        assert statuses(site.result(run, name)) == {"would-fix"}, run.output
+        assert statuses(servers.result(run, name)) == {"would-fix"}, run.output
     assert "[WOULD FIX] Roles have no right that they do not need" in run.output
-    assert {name: host.run(look) for name, host in site.hosts.items()} == before
+    assert {name: host.run(look) for name, host in servers.hosts.items()} == before
 
 
-def test_what_check_mode_predicts_is_what_happens_and_it_happens_once(site: Site) -> None:
-    predicted = site.run("--check", "--diff").ok()
+def test_what_check_mode_predicts_is_what_happens_and_it_happens_once(servers: Servers) -> None:
+    predicted = servers.run("--check", "--diff").ok()
     begun = time.monotonic()
-    done = site.run("--diff").ok()
+    done = servers.run("--diff").ok()
     seconds = time.monotonic() - begun
     for name in HOSTS:
-        assert site.plans(done)[name] == site.plans(predicted)[name], name
-        assert statuses(site.result(done, name)) == {"fixed"}
+        assert servers.plans(done)[name] == servers.plans(predicted)[name], name
+        assert statuses(servers.result(done, name)) == {"fixed"}
     begun = time.monotonic()
-    again = site.run().ok()
+    again = servers.run().ok()
     print(f"three hosts from nothing: {seconds:.0f} s; second run: {time.monotonic() - begun:.1f} s")
-    assert site.plans(again) == nothing(site)
+    assert servers.plans(again) == nothing(servers)
     assert "changed=1" not in again.output
     for name in HOSTS:
-        assert statuses(site.result(again, name)) == {"pass"}
+        assert statuses(servers.result(again, name)) == {"pass"}
     for run in (predicted, done, again):
-        assert [name for name, password in site.passwords.items() if password in run.output or password[:32] in run.output] == []
+        assert [name for name, password in servers.passwords.items() if password in run.output or password[:32] in run.output] == []
 
 
-def test_it_is_what_it_has_to_be_by_the_word_of_others(site: Site) -> None:
+def test_it_is_what_it_has_to_be_by_the_word_of_others(servers: Servers) -> None:
     for name, major in HOSTS.items():
-        host = site.hosts[name]
+        host = servers.hosts[name]
         assert host.run("findmnt -n -o FSTYPE /var/lib/postgresql").strip() == "xfs"
         assert host.run("pg_lsclusters --no-header").split()[:4] == [str(major), "main", "5432", "online,recovery" if name == "db2" else "online"]
         assert "Data page checksum version:           1" in host.run(f"/usr/lib/postgresql/{major}/bin/pg_controldata /var/lib/postgresql/{major}/main")
         listening = {line.split()[3].rpartition(":")[0] for line in host.run("ss -Hltn sport = :5432").splitlines()}
         assert {host.address, "127.0.0.1"} <= listening <= {host.address, "127.0.0.1", "[::1]"}
         assert host.run(f"stat -c '%a %U' {OURS}/server.key {OURS}/ca.key").split() == ["600", "postgres", "600", "root"]
-        assert site.sql(
+        assert servers.sql(
             name, "SELECT name || '=' || setting FROM pg_settings WHERE name IN ('ssl', 'password_encryption', 'wal_level') ORDER BY name;"
         ).split() == [
             "password_encryption=scram-sha-256",
@@ -161,48 +59,48 @@ def test_it_is_what_it_has_to_be_by_the_word_of_others(site: Site) -> None:
         ]
 
 
-def test_a_client_on_another_host_verifies_the_server_in_full(site: Site) -> None:
-    assert site.log_in("db1", "SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid();") == "t|TLSv1.3"
-    assert site.log_in("db1", "CREATE TABLE marks (n int); INSERT INTO marks VALUES (1); SELECT n FROM marks;") == "1"
-    assert site.log_in("db1", "SELECT current_user;", role="reader") == "reader"
-    assert site.log_in("db3", "SELECT current_user;", client="db1") == "app"
-    assert "no pg_hba.conf entry" in site.log_in("db1", "SELECT 1;", mode="disable")
-    assert "no pg_hba.conf entry" in site.log_in("db1", "SELECT 1;", client="db2")
-    assert "no pg_hba.conf entry" in site.log_in("db1", "SELECT 1;", database="postgres")
-    assert "permission denied" in site.log_in("db1", "SELECT count(*) FROM marks;", role="reader")
-    host = site.hosts["db3"]
+def test_a_client_on_another_host_verifies_the_server_in_full(servers: Servers) -> None:
+    assert servers.log_in("db1", "SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid();") == "t|TLSv1.3"
+    assert servers.log_in("db1", "CREATE TABLE marks (n int); INSERT INTO marks VALUES (1); SELECT n FROM marks;") == "1"
+    assert servers.log_in("db1", "SELECT current_user;", role="reader") == "reader"
+    assert servers.log_in("db3", "SELECT current_user;", client="db1") == "app"
+    assert "no pg_hba.conf entry" in servers.log_in("db1", "SELECT 1;", mode="disable")
+    assert "no pg_hba.conf entry" in servers.log_in("db1", "SELECT 1;", client="db2")
+    assert "no pg_hba.conf entry" in servers.log_in("db1", "SELECT 1;", database="postgres")
+    assert "permission denied" in servers.log_in("db1", "SELECT count(*) FROM marks;", role="reader")
+    host = servers.hosts["db3"]
     host.run("cat > /tmp/other.crt", stdin=host.run(f"cat {OURS}/ca.crt"))
     untrusted = f"host=db1 user=app dbname=app sslmode=verify-full sslrootcert={OURS}/ca.crt passfile=/tmp/passwords"
     assert "certificate verify failed" in host.run(f"psql -X -c 'SELECT 1' '{untrusted}' 2>&1 || true")
 
 
-def test_the_standby_follows_and_refuses_writes(site: Site) -> None:
-    assert site.sql("db1", "SELECT application_name, state, sync_state FROM pg_stat_replication;") == "db2|streaming|async"
-    assert site.sql("db1", "SELECT slot_name, active, wal_status FROM pg_replication_slots;") == "db2|t|reserved"
-    target = site.sql("db1", "INSERT INTO marks VALUES (2); SELECT pg_current_wal_lsn();", "app")
+def test_the_standby_follows_and_refuses_writes(servers: Servers) -> None:
+    assert servers.sql("db1", "SELECT application_name, state, sync_state FROM pg_stat_replication;") == "db2|streaming|async"
+    assert servers.sql("db1", "SELECT slot_name, active, wal_status FROM pg_replication_slots;") == "db2|t|reserved"
+    target = servers.sql("db1", "INSERT INTO marks VALUES (2); SELECT pg_current_wal_lsn();", "app")
     for _attempt in range(100):
-        if site.sql("db2", f"SELECT pg_last_wal_replay_lsn() >= '{target}';") == "t":
+        if servers.sql("db2", f"SELECT pg_last_wal_replay_lsn() >= '{target}';") == "t":
             break
         time.sleep(0.1)
-    assert site.log_in("db2", "SELECT count(*) FROM marks;") == "2"
-    assert "read-only transaction" in site.log_in("db2", "INSERT INTO marks VALUES (3);")
-    assert site.sql("db1", "SELECT setting FROM pg_settings WHERE name = 'max_slot_wal_keep_size';") != "-1"
+    assert servers.log_in("db2", "SELECT count(*) FROM marks;") == "2"
+    assert "read-only transaction" in servers.log_in("db2", "INSERT INTO marks VALUES (3);")
+    assert servers.sql("db1", "SELECT setting FROM pg_settings WHERE name = 'max_slot_wal_keep_size';") != "-1"
 
 
-def test_neither_passwords_nor_verifiers_are_in_any_log(site: Site) -> None:
-    for host in site.hosts.values():
+def test_neither_passwords_nor_verifiers_are_in_any_log(servers: Servers) -> None:
+    for host in servers.hosts.values():
         log = host.run("cat /var/log/postgresql/*.log; journalctl --no-pager --quiet; cat /var/log/apt/* 2>/dev/null || true")
         assert "connection authenticated" in log or "statement:" in log
         assert "SCRAM-SHA-256$" not in log
-        assert [name for name, password in site.passwords.items() if password[:32] in log] == []
+        assert [name for name, password in servers.passwords.items() if password[:32] in log] == []
 
 
-def test_after_a_reboot_all_is_up_and_nothing_is_to_be_done(site: Site) -> None:
-    for host in site.hosts.values():
+def test_after_a_reboot_all_is_up_and_nothing_is_to_be_done(servers: Servers) -> None:
+    for host in servers.hosts.values():
         host.reboot()
-    run = site.run().ok()
-    assert site.plans(run) == nothing(site)
-    assert site.log_in("db1", "SELECT count(*) FROM marks;") == "2"
+    run = servers.run().ok()
+    assert servers.plans(run) == nothing(servers)
+    assert servers.log_in("db1", "SELECT count(*) FROM marks;") == "2"
 
 
 EXPIRED = f"""openssl req -new -key {OURS}/server.key -subj /CN=db > /tmp/s.csr
@@ -237,49 +135,49 @@ FAULTS = {
 }
 
 
-def seed(site: Site, name: str, command: str) -> None:
+def seed(servers: Servers, name: str, command: str) -> None:
     major = HOSTS[name]
     if command.startswith("SQL "):
-        site.sql(name, command[4:])
+        servers.sql(name, command[4:])
     else:
-        site.hosts[name].run(command.replace("ETC", f"/etc/postgresql/{major}/main").replace("DATA", f"/var/lib/postgresql/{major}/main"))
+        servers.hosts[name].run(command.replace("ETC", f"/etc/postgresql/{major}/main").replace("DATA", f"/var/lib/postgresql/{major}/main"))
 
 
 @pytest.mark.parametrize("name", ["db1", "db3"])
-def test_every_fault_is_named_by_the_audit_and_mended(site: Site, name: str) -> None:
+def test_every_fault_is_named_by_the_audit_and_mended(servers: Servers, name: str) -> None:
     for command, _field in FAULTS.values():
-        seed(site, name, command)
-    audit = site.run("--limit", "pair" if name == "db1" else name, postgres_server_mode="audit").ok()
-    fields = [change["field"] for change in site.result(audit, name)["plan"]]
+        seed(servers, name, command)
+    audit = servers.run("--limit", "pair" if name == "db1" else name, postgres_server_mode="audit").ok()
+    fields = [change["field"] for change in servers.result(audit, name)["plan"]]
     unnamed = [fault for fault, (_command, field) in FAULTS.items() if not any(field in told for told in fields)]
     assert unnamed == [], fields
-    assert statuses(site.result(audit, name)) <= {"would-fix", "fail"}
-    done = site.run("--limit", "pair" if name == "db1" else name).ok()
-    assert site.plans(done, [name]) == site.plans(audit, [name])
+    assert statuses(servers.result(audit, name)) <= {"would-fix", "fail"}
+    done = servers.run("--limit", "pair" if name == "db1" else name).ok()
+    assert servers.plans(done, [name]) == servers.plans(audit, [name])
     assert "restarted" not in fields
-    assert site.plans(site.run().ok()) == nothing(site)
-    assert site.log_in(name, "SELECT current_user;", client="db1" if name == "db3" else "db3") == "app"
-    assert site.hosts[name].run(f"stat -c %a {OURS}/server.key").strip() == "600"
+    assert servers.plans(servers.run().ok()) == nothing(servers)
+    assert servers.log_in(name, "SELECT current_user;", client="db1" if name == "db3" else "db3") == "app"
+    assert servers.hosts[name].run(f"stat -c %a {OURS}/server.key").strip() == "600"
 
 
-def test_a_value_in_force_that_is_wrong_is_mended_by_a_restart_and_only_if_that_is_allowed(site: Site) -> None:
-    seed(site, "db3", "SQL ALTER SYSTEM SET max_wal_senders = 5;")
-    site.hosts["db3"].run("systemctl restart postgresql@17-main")
-    waiting = site.run("--limit", "db3", postgres_server_restart="never").ok()
-    assert findings(site.result(waiting, "db3"))["settings"]["reasons"] == ["max_wal_senders waits for a restart."]
-    assert site.plans(site.run("--limit", "db3", postgres_server_restart="never").ok(), ["db3"]) == {"db3": []}
-    done = site.run("--limit", "db3").ok()
-    assert "restarted" in [change["field"] for change in site.plans(done, ["db3"])["db3"]]
-    assert site.sql("db3", "SHOW max_wal_senders;") == "10"
+def test_a_value_in_force_that_is_wrong_is_mended_by_a_restart_and_only_if_that_is_allowed(servers: Servers) -> None:
+    seed(servers, "db3", "SQL ALTER SYSTEM SET max_wal_senders = 5;")
+    servers.hosts["db3"].run("systemctl restart postgresql@17-main")
+    waiting = servers.run("--limit", "db3", postgres_server_restart="never").ok()
+    assert findings(servers.result(waiting, "db3"))["settings"]["reasons"] == ["max_wal_senders waits for a restart."]
+    assert servers.plans(servers.run("--limit", "db3", postgres_server_restart="never").ok(), ["db3"]) == {"db3": []}
+    done = servers.run("--limit", "db3").ok()
+    assert "restarted" in [change["field"] for change in servers.plans(done, ["db3"])["db3"]]
+    assert servers.sql("db3", "SHOW max_wal_senders;") == "10"
 
 
-def test_settings_that_the_server_cannot_start_with_are_taken_back(site: Site) -> None:
-    refused = site.run("--limit", "db3", postgres_server_settings={"shared_buffers": "64MB", "work_mem": "lots"})
+def test_settings_that_the_server_cannot_start_with_are_taken_back(servers: Servers) -> None:
+    refused = servers.run("--limit", "db3", postgres_server_settings={"shared_buffers": "64MB", "work_mem": "lots"})
     assert (refused.status, "The server does not take the settings" in refused.output) == (2, True), refused.output
-    failed = site.run("--limit", "db3", postgres_server_settings={"shared_buffers": "64MB", "shared_preload_libraries": "no_such_library"})
+    failed = servers.run("--limit", "db3", postgres_server_settings={"shared_buffers": "64MB", "shared_preload_libraries": "no_such_library"})
     assert (failed.status, "It runs again, with the settings that it had" in failed.output) == (2, True), failed.output
-    assert site.sql("db3", "SHOW shared_preload_libraries;") == ""
-    assert site.plans(site.run("--limit", "db3").ok(), ["db3"]) == {"db3": []}
+    assert servers.sql("db3", "SHOW shared_preload_libraries;") == ""
+    assert servers.plans(servers.run("--limit", "db3").ok(), ["db3"]) == {"db3": []}
 
 
 # While the server is down.
@@ -294,18 +192,18 @@ DOWN = {
 }
 
 
-def test_a_host_that_lost_its_disk_and_its_server_gets_both_back(site: Site) -> None:
+def test_a_host_that_lost_its_disk_and_its_server_gets_both_back(servers: Servers) -> None:
     for command, _field in DOWN.values():
-        seed(site, "db3", command)
-    audit = site.run("--limit", "db3", postgres_server_mode="audit").ok()
-    fields = [change["field"] for change in site.plans(audit, ["db3"])["db3"]]
+        seed(servers, "db3", command)
+    audit = servers.run("--limit", "db3", postgres_server_mode="audit").ok()
+    fields = [change["field"] for change in servers.plans(audit, ["db3"])["db3"]]
     assert [fault for fault, (_command, field) in DOWN.items() if field not in fields] == []
-    assert findings(site.result(audit, "db3"))["roles"]["status"] == "unknown"
-    done = site.run("--limit", "db3").ok()
-    assert site.plans(done, ["db3"])["db3"][: len(fields)] == site.plans(audit, ["db3"])["db3"]
-    assert site.plans(site.run("--limit", "db3").ok(), ["db3"]) == {"db3": []}
-    site.hosts["db3"].reboot()
-    assert site.plans(site.run("--limit", "db3").ok(), ["db3"]) == {"db3": []}
+    assert findings(servers.result(audit, "db3"))["roles"]["status"] == "unknown"
+    done = servers.run("--limit", "db3").ok()
+    assert servers.plans(done, ["db3"])["db3"][: len(fields)] == servers.plans(audit, ["db3"])["db3"]
+    assert servers.plans(servers.run("--limit", "db3").ok(), ["db3"]) == {"db3": []}
+    servers.hosts["db3"].reboot()
+    assert servers.plans(servers.run("--limit", "db3").ok(), ["db3"]) == {"db3": []}
 
 
 # What is left to a person: the words by which it is told, and how the person mends it.
@@ -336,25 +234,25 @@ LEFT = {
 }
 
 
-def test_what_is_not_ours_is_named_and_left_to_a_person(site: Site) -> None:
+def test_what_is_not_ours_is_named_and_left_to_a_person(servers: Servers) -> None:
     # The one that stops the server comes first: what waits for a restart is to wait.
     for command, _mend in reversed(list(LEFT.values())):
-        seed(site, "db3", command)
-    run = site.run("--limit", "db3").ok()
-    result = site.result(run, "db3")
+        seed(servers, "db3", command)
+    run = servers.run("--limit", "db3").ok()
+    result = servers.result(run, "db3")
     told = " ".join(reason for finding in result["findings"] for reason in finding["reasons"])
     assert [words for words in LEFT if words not in told] == []
     assert [change for change in result["plan"] if change["field"] != "reloaded"] == []
     assert "pg_dropcluster --stop 17 other" in run.output
-    assert site.hosts["db3"].run("pg_lsclusters --no-header | wc -l").strip() == "2"
+    assert servers.hosts["db3"].run("pg_lsclusters --no-header | wc -l").strip() == "2"
     for _command, mend in LEFT.values():
-        seed(site, "db3", mend)
-    site.run("--limit", "db3").ok()
-    again = site.run("--limit", "db3").ok()
-    assert (site.plans(again, ["db3"]), statuses(site.result(again, "db3"))) == ({"db3": []}, {"pass"})
+        seed(servers, "db3", mend)
+    servers.run("--limit", "db3").ok()
+    again = servers.run("--limit", "db3").ok()
+    assert (servers.plans(again, ["db3"]), statuses(servers.result(again, "db3"))) == ({"db3": []}, {"pass"})
 
 
-def test_what_cannot_be_meant_is_refused_before_anything_is_touched(site: Site) -> None:
+def test_what_cannot_be_meant_is_refused_before_anything_is_touched(servers: Servers) -> None:
     for variables, words in (
         ({"postgres_server_access": [{"database": "app", "role": "app", "network": "0.0.0.0/0"}]}, "access: network is 0.0.0.0/0: everybody"),
         ({"postgres_server_version": 16}, "upgrades move data"),
@@ -363,23 +261,23 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_touched(site: Site) 
         ({"postgres_server_data_disk": "/dev/vdz"}, "there is no such disk"),
         ({"postgres_server_settings": {"fsync": False}}, "power cut"),
     ):
-        run = site.run("--limit", "db3", **variables)
+        run = servers.run("--limit", "db3", **variables)
         assert (run.status, words in run.output) == (2, True), run.output
-    assert site.plans(site.run("--limit", "db3").ok(), ["db3"]) == {"db3": []}
+    assert servers.plans(servers.run("--limit", "db3").ok(), ["db3"]) == {"db3": []}
 
 
-def test_a_disk_that_holds_something_is_never_formatted(site: Site) -> None:
-    host = site.hosts["db3"]
+def test_a_disk_that_holds_something_is_never_formatted(servers: Servers) -> None:
+    host = servers.hosts["db3"]
     host.run("systemctl stop postgresql@17-main && umount /var/lib/postgresql && xfs_admin -L somebody /dev/vdb >/dev/null")
-    run = site.run("--limit", "db3")
+    run = servers.run("--limit", "db3")
     assert (run.status, "/dev/vdb is not empty: it holds xfs" in run.output) == (2, True), run.output
     host.run("xfs_admin -L postgresql /dev/vdb >/dev/null")
-    site.run("--limit", "db3").ok()
-    assert site.plans(site.run("--limit", "db3").ok(), ["db3"]) == {"db3": []}
+    servers.run("--limit", "db3").ok()
+    assert servers.plans(servers.run("--limit", "db3").ok(), ["db3"]) == {"db3": []}
 
 
-def test_a_primary_is_not_made_a_standby_by_mistake(site: Site) -> None:
-    run = site.run("--limit", "pair", postgres_server_primary="db2")
+def test_a_primary_is_not_made_a_standby_by_mistake(servers: Servers) -> None:
+    run = servers.run("--limit", "pair", postgres_server_primary="db2")
     assert run.status == 2
     assert "This host is a standby, and is wanted as a primary" in run.output
-    assert site.sql("db1", "SELECT pg_is_in_recovery();") == "f"
+    assert servers.sql("db1", "SELECT pg_is_in_recovery();") == "f"

@@ -85,7 +85,8 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
         raise Invalid(f"connections is {params['connections']}.", "Give 10 or more: some are kept for replication and for administrators.", "connections")
     roles = accounts.roles_of(params["roles"])
     databases = accounts.databases_of(params["databases"], roles)
-    primary, peers = params["primary"], params["peers"]
+    # In one order, whatever that of the inventory is: lines and lists are made of them.
+    primary, peers = params["primary"], sorted(params["peers"], key=lambda one: str(one["name"]))
     role, password = params["replication_role"], params["replication_password"]
     if (primary or peers) and not password:
         raise Invalid("replication_password is empty.", "Give one (postgres_server_replication_password): openssl rand -hex 24.", "replication_password")
