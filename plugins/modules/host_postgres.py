@@ -206,6 +206,13 @@ options:
       - Whether a commit counts only when one of the peers has it, too. Then nothing is lost with the primary, but while no peer is there, all writes wait.
     type: bool
     default: false
+  step:
+    description:
+      - With V(ahead) only those settings of a standby are raised that its primary will have more of (V(connections) above all), since a standby that has less
+        stops to follow. On any other host nothing is done.
+    type: str
+    choices: [whole, ahead]
+    default: whole
   on_refusal:
     description: What to do when a precondition does not hold. V(report) changes nothing and returns it as a finding, which is what an audit wants.
     type: str
@@ -288,7 +295,7 @@ waited:
   sample: 0.0
 server:
   description: What clients have to know of the server, in the form that M(paas.hardening.host_postgres_reach) takes.
-  returned: success
+  returned: success, not in the step ahead
   type: dict
   contains:
     name:

@@ -21,6 +21,18 @@ def pair(servers: Servers) -> None:
     servers.log_in("db1", "CREATE TABLE IF NOT EXISTS marks (n int);")
 
 
+def test_what_a_standby_must_not_have_less_of_is_raised_there_first_and_lowered_last(servers: Servers) -> None:
+    host = servers.hosts["db2"]
+    host.run("truncate --size 0 /var/log/postgresql/*.log")
+    for connections in (250, 200):
+        run = servers.run("--limit", "pair", postgres_server_connections=connections).ok()
+        for name in PAIR:
+            assert servers.sql(name, "SHOW max_connections;") == str(connections), run.output
+        again = servers.run("--limit", "pair", postgres_server_connections=connections).ok()
+        assert [again.result(PRIMARY, "db1")["plan"], again.result(STANDBY, "db2")["plan"]] == [[], []]
+    assert "insufficient parameter settings" not in host.run("cat /var/log/postgresql/*.log")
+
+
 # Notes every row that the server has acknowledged, whoever is the primary.
 WRITER = """#!/bin/bash
 n=0

@@ -42,7 +42,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.postgres impo
     tuning,
 )
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.sql import Database, literal
-from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.wishes import ARGUMENTS, secrets_of, wish_of
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.wishes import AHEAD, ARGUMENTS, secrets_of, wish_of
 
 SOURCE = Source(
     "OpenG2P, Production Deployment",
@@ -61,7 +61,7 @@ _SHOWN = 6
 
 def begin(params: Mapping[str, Any]) -> Postgres:
     """Begin the work of the verb. Raises Invalid."""
-    return Postgres(params)
+    return Ahead(params) if params["step"] == AHEAD else Postgres(params)
 
 
 class Postgres:
@@ -76,6 +76,7 @@ class Postgres:
         self._first: Optional[Plan] = None
         self._seen: Optional[Observed] = None
         self._settings_before: Optional[str] = None
+        self._settings_written = False
 
     # Looking
 
@@ -191,7 +192,7 @@ class Postgres:
         place, seen = observed.place, observed.cluster
         control = seen.control if seen.exists else cluster.look(place, ()).control
         wanted = wanted_settings(self._wish, place, observed.derived, observed.live, control)
-        self._settings_before = seen.settings.text
+        self._settings_before, self._settings_written = seen.settings.text, True
         if observed.live is not None:
             differ = settings.differences(wanted, place, seen.include_number, observed.live, self._wish.may_restart)
             for name in differ.forget:
@@ -214,7 +215,8 @@ class Postgres:
         try:
             cluster.start(place, "restart")
         except RolloutFailed as failure:
-            cluster.put_back(place, self._settings_before)
+            if self._settings_written:
+                cluster.put_back(place, self._settings_before)
             cluster.start(place)
             failure.hint = f"It runs again, with the settings that it had. {failure.hint}"
             raise
@@ -325,6 +327,36 @@ class Postgres:
             follows = _follows(self._seen.place)
             checks.append(Check("the standby's receiver", "streaming", "streaming" if follows else "not streaming", PASS if follows else FAIL))
         return Proof(tuple(checks))
+
+
+class Ahead(Postgres):
+    """What a standby has to have before its primary gets more: where it has less, it would stop to follow."""
+
+    def plan(self, observed: Optional[Observed]) -> Plan:
+        self._seen = observed
+        if observed is None or observed.live is None or not observed.live.recovery or not self._wish.may_restart:
+            return Plan()
+        place, running = observed.place, observed.live.settings
+        wanted = wanted_settings(self._wish, place, observed.derived, observed.live, observed.cluster.control)
+        more = {name: wanted[name] for name in settings.FLOORS if name in wanted and name in running and int(wanted[name]) > int(running[name].value)}
+        why = "before its primary gets more"
+        changes = [Change(Ref("", "Settings", place.settings_file), (name,), running[name].value, value, why) for name, value in more.items()]
+        if changes:
+            unit = Ref("", "Unit", place.unit)
+            changes.append(Change(unit, ("restarted",), f"runs with other values of {', '.join(more)}", "restarted", "these need it"))
+        return Plan(tuple(changes))
+
+    def _apply_settings(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        ours = [entry for entry in (observed.live.lines if observed.live else ()) if entry.file == observed.place.settings_file]
+        text = settings.render({**{entry.name: entry.value for entry in ours}, **{change.field: str(change.after) for change in changes}})
+        self._settings_before, self._settings_written = observed.cluster.settings.text, True
+        cluster.write_settings(observed.place, text)
+
+    def settle(self, observed: Optional[Observed], plan: Plan) -> float:
+        return 0.0
+
+    def conclude(self, first: Optional[Observed], last: Optional[Observed], plan: Plan, enforced: bool) -> Dict[str, Any]:
+        return {"findings": []}
 
 
 def _told(changes: Sequence[Change], remarks: Sequence[Remark]) -> str:

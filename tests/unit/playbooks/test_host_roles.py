@@ -57,7 +57,7 @@ def test_defaults_of_the_role_are_those_of_the_module() -> None:
 
 def test_the_role_of_postgresql_has_every_option_of_its_module() -> None:
     told, meant = specification("postgres_server"), arguments("host_postgres")
-    for name in set(meant) - {"on_refusal", "peers", "primary", "version"}:
+    for name in set(meant) - {"on_refusal", "peers", "primary", "step", "version"}:
         expected = {key: meant[name].get(key) for key in ("type", "choices")}
         assert {key: told[f"postgres_server_{name}"].get(key) for key in expected} == expected, name
         assert told[f"postgres_server_{name}"]["default"] == meant[name].get("default", []), name

@@ -13,6 +13,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.errors import
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import access, accounts, certificates, disk, settings, standby
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import PORT
 
+# All of it; or, of a standby that there is, what has to come before its primary gets more.
+WHOLE, AHEAD = "whole", "ahead"
 ARGUMENTS: Dict[str, Any] = {
     "version": {"type": "int"},
     "data_disk": {"type": "str", "default": ""},
@@ -35,6 +37,7 @@ ARGUMENTS: Dict[str, Any] = {
     "replication_password": {"type": "str", "default": "", "no_log": True},
     "rejoin": {"type": "bool", "default": False},
     "synchronous": {"type": "bool", "default": False},
+    "step": {"type": "str", "choices": [WHOLE, AHEAD], "default": WHOLE},
     "on_refusal": {"type": "str", "choices": ["fail", "report"], "default": "fail"},
 }
 
@@ -88,11 +91,11 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
     # In one order, whatever that of the inventory is: lines and lists are made of them.
     primary, peers = params["primary"], sorted(params["peers"], key=lambda one: str(one["name"]))
     role, password = params["replication_role"], params["replication_password"]
-    if (primary or peers) and not password:
+    if (primary or peers) and not password and params["step"] == WHOLE:
         raise Invalid("replication_password is empty.", "Give one (postgres_server_replication_password): openssl rand -hex 24.", "replication_password")
     entries = access.entries_of(params["access"])
     followers = access.entries_of([{"database": access.REPLICATION, "role": role, "network": one["address"]} for one in peers])
-    if peers:
+    if peers and password:
         # After a switchover the roles of the hosts are the other way round; then the same lines are needed on each.
         replicator = {"name": role, "password": password, "connection_limit": -1, "member_of": []}
         roles = (*roles, accounts.roles_of([replicator])[0]._replace(replication=True))
