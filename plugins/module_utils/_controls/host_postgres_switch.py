@@ -24,8 +24,11 @@ ARGUMENTS: Dict[str, Any] = {
     "timeout": {"type": "int", "default": 60},
 }
 _PAUSE = 0.1
+# Seconds: a large server has much to write.
+_CHECKPOINT = 1800.0
 # Log that a standby may lack before the primary is stopped for it, in bytes: what is left then is sent while it stops.
 _BEHIND = 16 << 20
+_MARGIN = 30.0
 _LOCATION = "Latest checkpoint location"
 
 
@@ -89,11 +92,11 @@ class Switch:
             cluster.start(observed.place)
         elif self._state == STOPPED:
             # Most is written before, so that clients wait the shorter.
-            Database(observed.place).run("CHECKPOINT;\n")
+            Database(observed.place).run("CHECKPOINT;\n", _CHECKPOINT)
             cluster.stop(observed.place)
         else:
             self._await(observed.place)
-            Database(observed.place).run(f"SELECT pg_promote(true, {int(self._params['timeout'])});\n")
+            Database(observed.place).run(f"SELECT pg_promote(true, {int(self._params['timeout'])});\n", self._params["timeout"] + _MARGIN)
 
     def _await(self, place: layout.Layout) -> None:
         """Wait until the standby has replayed the last that the former primary wrote. Raises Refused: then nothing was promoted."""

@@ -21,15 +21,14 @@ _QUESTION = """SELECT json_build_object(
 'files', (SELECT coalesce(json_agg(json_build_array(sourcefile, sourceline, name, setting, error) ORDER BY seqno), '[]') FROM pg_file_settings),
 'access', (SELECT coalesce(json_agg(json_build_array(line_number, error)), '[]') FROM pg_hba_file_rules WHERE error IS NOT NULL),
 'roles', (SELECT json_object_agg(rolname, json_build_array(rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls, rolcanlogin, rolconnlimit,
-    coalesce(rolpassword, ''), (SELECT coalesce(json_agg(g.rolname ORDER BY g.rolname), '[]') FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+    coalesce(rolpassword, ''), (SELECT coalesce(json_agg(DISTINCT g.rolname), '[]') FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
     WHERE m.member = a.oid))) FROM pg_authid a WHERE rolname !~ '^pg_'),
 'databases', (SELECT json_object_agg(datname, json_build_array(pg_get_userbyid(datdba), pg_encoding_to_char(encoding),
     (SELECT coalesce(json_agg(json_build_array(CASE grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(grantee) END, privilege_type)), '[]')
     FROM aclexplode(coalesce(datacl, acldefault('d', datdba)))))) FROM pg_database WHERE NOT datistemplate AND datallowconn),
 'slots', (SELECT coalesce(json_object_agg(slot_name, json_build_array(slot_type, active, wal_status)), '{{}}') FROM pg_replication_slots),
 'standbys', (SELECT coalesce(json_agg(json_build_array(application_name, state, sync_state)), '[]') FROM pg_stat_replication),
-'receiver', (SELECT status FROM pg_stat_wal_receiver),
-'replayed', pg_last_wal_replay_lsn()
+'receiver', (SELECT status FROM pg_stat_wal_receiver)
 );
 """
 _INSIDE = """SELECT json_build_array(

@@ -20,9 +20,11 @@ _MESSAGE = re.compile(r"(?:ERROR|FATAL|PANIC|error):\s*(.*)")
 # The server writes no statement of ours down, nor one that fails: a verifier is no password, but nobody needs it in a log.
 _QUIET = (
     "SET log_statement = 'none'; SET log_min_duration_statement = -1; SET log_min_error_statement = 'panic';\n"
-    "SET client_min_messages = 'warning'; SET statement_timeout = '120s'; SET lock_timeout = '20s';\n"
+    "SET client_min_messages = 'warning'; SET statement_timeout = '{seconds}s'; SET lock_timeout = '20s';\n"
 )
-_SECONDS = 150
+# Of a statement, and what psql may take longer.
+_SECONDS = 120.0
+_MARGIN = 30.0
 
 
 def as_account(words: Sequence[str], stdin: str = "", seconds: float = 60) -> Ended:
@@ -37,11 +39,13 @@ class Database:
         self._layout = layout
         self._name = name
 
-    def run(self, text: str) -> str:
+    def run(self, text: str, seconds: float = _SECONDS) -> str:
         """Carry the statements out, and stop at the first that fails. Return what they printed. Raises Unavailable when there is no server, and Failure."""
         escaped = self._name.replace("\\", "\\\\").replace("'", "\\'")
         options = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse", "-h", SOCKETS, "-p", str(PORT)]
-        ended = as_account([self._layout.program("psql"), *options, "-d", f"dbname='{escaped}'", "-f", "-"], _QUIET + text, _SECONDS)
+        ended = as_account(
+            [self._layout.program("psql"), *options, "-d", f"dbname='{escaped}'", "-f", "-"], _QUIET.format(seconds=round(seconds)) + text, seconds + _MARGIN
+        )
         if ended.status == 0:
             return ended.output
         said = "; ".join(_MESSAGE.findall(ended.complaint)) or f"psql ended with {ended.status}"
