@@ -269,7 +269,9 @@ class Postgres:
         if enforced and not self._refusal and proof.verdict != PASS:
             raise NotProven(f"The configuration is right, but the effect is not seen: {proof}.", "Look at the server's log.", subject=server["name"])
         planned = self._first or Plan()
-        left_out = [*([ROLES] if self._wish.primary else []), *([] if self._wish.replicated else [REPLICATION])]
+        # Roles come to a standby from its primary; a server by itself has nothing to do with replication, unless something of it is left over.
+        told = {remark.area for remark in self._remarks}
+        left_out = [*([ROLES] if self._wish.primary else []), *([] if self._wish.replicated or REPLICATION in told else [REPLICATION])]
         findings = [self._finding(area, plan, planned, proof, enforced, last) for area in _AREAS if area not in left_out]
         warnings = [f"{remark.text} {remark.hint}" for remark in self._remarks]
         return {"findings": [finding.as_data() for finding in findings], "server": server, "warnings": warnings}
