@@ -87,13 +87,13 @@ class Servers:
         """Ask a server over its own socket, as its own account."""
         return self.hosts[host].run(f"{PSQL} -d {database}", stdin=text).strip()
 
-    def log_in(self, server: str, text: str, role: str = "app", database: str = "app", mode: str = "verify-full", client: str = "db3") -> str:
+    def log_in(self, server: str, text: str, role: str = "app", database: str = "app", mode: str = "verify-full", client: str = "db3", ca: str = "") -> str:
         """Ask a server as a client of another host does, with the authority that the role told; its complaint when it does not answer."""
         host = self.hosts[client]
         words = f"host={server} user={role} dbname={database} sslmode={mode} sslrootcert=/tmp/authority.crt passfile=/tmp/passwords connect_timeout=5"
         line = "*:*:*:*:" + self.passwords[role].replace("\\", "\\\\").replace(":", "\\:")
         host.run("umask 077; cat > /tmp/passwords", stdin=f"{line}\n")
-        host.run("cat > /tmp/authority.crt", stdin=self.hosts[server].run(f"cat {OURS}/ca.crt"))
+        host.run("cat > /tmp/authority.crt", stdin=self.hosts[server].run(f"cat {ca or OURS}/ca.crt"))
         return host.run(f"psql -X -q -A -t {shlex.quote(words)} 2>&1 || true", stdin=text).strip()
 
 

@@ -252,6 +252,37 @@ def test_what_is_not_ours_is_named_and_left_to_a_person(servers: Servers) -> Non
     assert (servers.plans(again, ["db3"]), statuses(servers.result(again, "db3"))) == ({"db3": []}, {"pass"})
 
 
+OWN = "/etc/ssl/own"
+# An authority, and a certificate by it of so many days, as a company's own programs would bring them.
+AUTHORITY = f"""mkdir -p {OWN} && cd {OWN}
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.crt -days 100 -subj /CN=company \\
+    -addext keyUsage=critical,keyCertSign 2>/dev/null
+openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key -subj /CN=db3 -out server.csr 2>/dev/null
+printf 'subjectAltName=DNS:db3,IP:%s\\nsubjectKeyIdentifier=hash\\nauthorityKeyIdentifier=keyid' $(hostname -I | cut -d' ' -f1) > server.ext
+chmod 644 server.key"""
+SIGNED = f"cd {OWN} && openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -set_serial 7 -days DAYS -extfile server.ext -out server.crt 2>/dev/null"
+
+
+def test_a_certificate_of_ones_own_is_used_and_never_replaced(servers: Servers) -> None:
+    host = servers.hosts["db3"]
+    own = {f"postgres_server_tls_{part}": f"{OWN}/{file}" for part, file in (("certificate", "server.crt"), ("key", "server.key"), ("authority", "ca.crt"))}
+    host.run(f"{AUTHORITY}\n{SIGNED.replace('DAYS', '90')}")
+    done = servers.run("--limit", "db3", **own).ok()
+    assert {"mode", "owner", "ssl_cert_file", "ssl_key_file", "reloaded"} == {change["field"] for change in servers.plans(done, ["db3"])["db3"]}
+    assert host.run(f"stat -c '%a %U' {OWN}/server.key").split() == ["600", "postgres"]
+    assert servers.log_in("db3", "SELECT 1;", client="db1", ca=OWN) == "1"
+    assert "certificate verify failed" in servers.log_in("db3", "SELECT 1;", client="db1")
+    assert servers.plans(servers.run("--limit", "db3", **own).ok(), ["db3"]) == {"db3": []}
+    host.run(SIGNED.replace("DAYS", "20"))
+    late = servers.run("--limit", "db3", **own).ok()
+    tls = findings(servers.result(late, "db3"))["tls"]
+    assert (tls["status"], servers.plans(late, ["db3"])) == ("fail", {"db3": []})
+    assert "valid until: expires on" in tls["reasons"][0]
+    servers.run("--limit", "db3").ok()
+    assert servers.log_in("db3", "SELECT 1;", client="db1") == "1"
+    assert servers.plans(servers.run("--limit", "db3").ok(), ["db3"]) == {"db3": []}
+
+
 def test_what_cannot_be_meant_is_refused_before_anything_is_touched(servers: Servers) -> None:
     for variables, words in (
         ({"postgres_server_access": [{"database": "app", "role": "app", "network": "0.0.0.0/0"}]}, "access: network is 0.0.0.0/0: everybody"),
