@@ -97,7 +97,8 @@ class Postgres:
         storage = disk.look(wish.data_disk)
         if storage is not None and not storage.mounted:
             disk.refuse(storage)
-        seen = cluster.look(place, [disk.PROGRAMS[wish.data_filesystem]] if storage is not None and storage.empty else [])
+        more = [disk.PROGRAMS[wish.data_filesystem]] if storage is not None and storage.empty else []
+        seen = cluster.look(place, more, [wish.tls.certificate, wish.tls.key])
         derived = tuning.derived(tuning.measured(disk.size_of(storage)), wish.connections)
         names = [*wanted_settings(wish, place, derived, None, seen.control), *settings.FLOORS]
         running = live.look(place, names, [one.name for one in wish.databases]) if seen.has_data and not seen.missing else None
@@ -190,7 +191,7 @@ class Postgres:
 
     def _apply_settings(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         place, seen = observed.place, observed.cluster
-        control = seen.control if seen.exists else cluster.look(place, ()).control
+        control = seen.control if seen.exists else cluster.look(place).control
         wanted = wanted_settings(self._wish, place, observed.derived, observed.live, control)
         self._settings_before, self._settings_written = seen.settings.text, True
         if observed.live is not None:

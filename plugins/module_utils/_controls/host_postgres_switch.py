@@ -52,7 +52,7 @@ class Switch:
 
     def observe(self) -> Observed:
         place = layout.chosen(self._params["version"], cluster.majors(), layout.release())
-        seen = cluster.look(place, ())
+        seen = cluster.look(place)
         return Observed(place, seen, live.look(place, (), ()) if seen.has_data and not seen.missing else None)
 
     def plan(self, observed: Observed) -> Plan:

@@ -67,8 +67,11 @@ def majors() -> Dict[int, str]:
     return {int(parts[3]): "/".join(parts[:-1]) for parts in found if parts[3].isdigit()}
 
 
-def look(layout: Layout, more: Sequence[Tuple[str, str]]) -> Seen:
-    """Look at all of it; ``more`` are programs that are needed beside the server, with their packages."""
+def look(layout: Layout, more: Sequence[Tuple[str, str]] = (), read: Sequence[str] = ()) -> Seen:
+    """Look at all of it.
+
+    ``more`` are programs that are needed beside the server, with their packages, and ``read`` are files that the server reads beside its own.
+    """
     missing = [layout.package] if not os.path.exists(layout.program("postgres")) else []
     # ssl-cert, which the server's packages need, brings openssl.
     missing += [package for program, package in more if shutil.which(program, path="/usr/sbin:/sbin:/usr/bin:/bin") is None]
@@ -76,7 +79,7 @@ def look(layout: Layout, more: Sequence[Tuple[str, str]]) -> Seen:
     control = _control(layout) if not missing and os.path.exists(f"{layout.data}/global/pg_control") else {}
     include = _INCLUDE.search(main.text or "")
     settings, access = files.look(layout.settings_file), files.look(layout.access_file)
-    watched = [layout.settings_file, layout.access_file, layout.main_file, f"{layout.data}/postgresql.auto.conf"]
+    watched = [*read, layout.settings_file, layout.access_file, layout.main_file, f"{layout.data}/postgresql.auto.conf"]
     return Seen(
         tuple(missing),
         files.look(places.DROP_IN).text,
