@@ -17,7 +17,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.wish
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 NO_FILE = files.Kept(None, 0, "")
 BARE = cluster.Seen(("postgresql-15",), None, False, False, False, False, {}, (), NO_FILE, NO_FILE, NO_FILE, False, 0, "", False, 0.0)
-EMPTY_DISK = disk.Seen("/dev/vdb", {}, 1 << 30, False, "", None, False, False, False)
+EMPTY_DISK = disk.Seen("/dev/vdb", {}, 1 << 30, False, "/dev/vdb", None, False, False, False)
 NO_TLS = certificates.Seen(None, None, None, None, (), False, False, NO_FILE, NO_FILE)
 DEBIAN = {"ID": "debian", "VERSION_CODENAME": "bookworm"}
 PRIMARY = {"name": "db1", "address": "10.0.0.1", "authority": "PEM"}

@@ -26,7 +26,7 @@ _UNIT_TEXT = """# Managed by paas.hardening.postgres_server.
 Description=Data of PostgreSQL
 
 [Mount]
-What=UUID={uuid}
+What={source}
 Where={where}
 Type={kind}
 Options=noatime,nosuid,nodev
@@ -41,13 +41,16 @@ _MODE = 0o755
 
 
 class Seen(NamedTuple):
-    """What the disk holds (empty: nothing), its bytes, what is mounted on the data's folder, and what mounts it at boot."""
+    """What the disk holds (empty: nothing), its bytes, and what is mounted on the data's folder, now and at boot.
+
+    ``source`` is by which name it is mounted: its UUID, or its path where nobody gives disks such names, as in containers.
+    """
 
     device: str
     holds: Dict[str, str]
     size: int
     mounted: bool
-    uuid: str
+    source: str
     unit: Optional[str]
     enabled: bool
     fstab: bool
@@ -67,13 +70,14 @@ def look(wanted: str) -> Optional[Seen]:
     if not wanted:
         return None
     device = _device(wanted)
-    source = _mount_source()
+    mounted = _mounted()
+    # What is mounted may also be another file system of the user's own, which he mounted himself.
+    other = mounted is not None and mounted != os.stat(device).st_rdev
     holds = _signature(device)
-    # The label of a disk may also be that of another file system of the user's own, which he mounted himself.
-    uuid = holds.get("UUID", "") if source is None or source == os.stat(device).st_rdev else _uuid_of(source)
+    source = _source(f"/dev/block/{os.major(mounted or 0)}:{os.minor(mounted or 0)}" if other else device)
     shown = ask(["systemctl", "is-enabled", "--quiet", UNIT])
     unit, size = files.look(UNIT_FILE).text, int(do(["blockdev", "--getsize64", device]))
-    return Seen(device, holds, size, source is not None, uuid, unit, shown.status == 0, _in_fstab(), source is None and _has_clusters())
+    return Seen(device, holds, size, mounted is not None, source, unit, shown.status == 0, _in_fstab(), mounted is None and _has_clusters())
 
 
 def _device(wanted: str) -> str:
@@ -97,7 +101,7 @@ def _signature(device: str) -> Dict[str, str]:
     return {name: value for name, _equals, value in (line.partition("=") for line in probed.output.splitlines())}
 
 
-def _mount_source() -> Optional[int]:
+def _mounted() -> Optional[int]:
     """Return the number of the device that is mounted on the data's folder, or None."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as table:
         fields = [line.split() for line in table]
@@ -108,9 +112,12 @@ def _mount_source() -> Optional[int]:
     return os.makedev(int(major), int(minor))
 
 
-def _uuid_of(number: int) -> str:
-    link = f"/dev/block/{os.major(number)}:{os.minor(number)}"
-    return _signature(link).get("UUID", "") if os.path.exists(link) else ""
+def _source(device: str) -> str:
+    uuid = _signature(device).get("UUID", "") if os.path.exists(device) else ""
+    if os.path.isdir("/run/udev") and uuid:
+        # A name that was made this moment takes one.
+        ask(["udevadm", "settle", "--timeout=10"])
+    return f"UUID={uuid}" if uuid and os.path.exists(f"/dev/disk/by-uuid/{uuid}") else device
 
 
 def _in_fstab() -> bool:
@@ -157,7 +164,7 @@ def make(seen: Seen, kind: str) -> None:
 
 def unit_text(seen: Seen, kind: str) -> str:
     """Return what the unit's file has to say about the file system that is there."""
-    return _UNIT_TEXT.format(uuid=seen.uuid, where=HOME, kind=seen.holds.get("TYPE") or kind)
+    return _UNIT_TEXT.format(source=seen.source, where=HOME, kind=seen.holds.get("TYPE") or kind)
 
 
 def mount(device: str) -> None:
@@ -183,7 +190,7 @@ def boot_problems(seen: Seen) -> List[Tuple[str, str]]:
     problems = []
     if seen.unit is None:
         problems.append(("unit", "absent"))
-    elif f"What=UUID={seen.uuid}\n" not in seen.unit or f"Where={HOME}\n" not in seen.unit:
+    elif f"What={seen.source}\n" not in seen.unit or f"Where={HOME}\n" not in seen.unit:
         problems.append(("unit", "names another file system"))
     if not seen.enabled:
         problems.append(("at boot", "not mounted"))

@@ -16,7 +16,7 @@ _QUESTION = """SELECT json_build_object(
 'version', current_setting('server_version'),
 'recovery', pg_is_in_recovery(),
 'loaded', extract(epoch FROM pg_conf_load_time()),
-'settings', (SELECT json_object_agg(name, json_build_array(setting, unit, vartype, context, source)) FROM pg_settings WHERE name = ANY ({names})),
+'settings', (SELECT json_object_agg(name, json_build_array(reset_val, unit, vartype, context, source)) FROM pg_settings WHERE name = ANY ({names})),
 'pending', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_settings WHERE pending_restart),
 'files', (SELECT coalesce(json_agg(json_build_array(sourcefile, sourceline, name, setting, error) ORDER BY seqno), '[]') FROM pg_file_settings),
 'access', (SELECT coalesce(json_agg(json_build_array(line_number, error)), '[]') FROM pg_hba_file_rules WHERE error IS NOT NULL),

@@ -146,7 +146,7 @@ def differences(wanted: Mapping[str, str], layout: Layout, include_number: int, 
         mine = _last(live.lines, layout.settings_file, name)
         over = [entry for entry in live.lines if entry.name == name and _wins(entry, layout, include_number)]
         written = mine is not None and _canonical(mine.value, setting) == want and not over
-        in_force = setting is None or setting.value == want
+        in_force = setting is None or _canonical(setting.value, setting) == want
         needs_restart = setting is not None and not in_force and setting.context == "postmaster"
         if written and in_force:
             continue

@@ -12,10 +12,10 @@ from typing import Any, List, Sequence
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Unavailable
 from ansible_collections.paas.hardening.plugins.module_utils._core.redact import scrub
 from ansible_collections.paas.hardening.plugins.module_utils._host.command import Ended, ask
-from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import ACCOUNT, PORT, SOCKETS, Layout
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import ACCOUNT, HOME, PORT, SOCKETS, Layout
 
 # Nothing of what is read here may come from the folder that we were started in, which the account cannot enter.
-_AS_ACCOUNT = ("env", "--chdir=/", "setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--init-groups", "--")
+_AS_ACCOUNT = ("env", "--chdir=/", f"HOME={HOME}", "setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--init-groups", "--")
 _MESSAGE = re.compile(r"(?:ERROR|FATAL|PANIC|error):\s*(.*)")
 # The server writes no statement of ours down, nor one that fails: a verifier is no password, but nobody needs it in a log.
 _QUIET = (
