@@ -89,7 +89,7 @@ def test_the_standby_follows_and_refuses_writes(servers: Servers) -> None:
 
 def test_neither_passwords_nor_verifiers_are_in_any_log(servers: Servers) -> None:
     for host in servers.hosts.values():
-        log = host.run("cat /var/log/postgresql/*.log; journalctl --no-pager --quiet; cat /var/log/apt/* 2>/dev/null || true")
+        log = host.run("(cat /var/log/postgresql/*.log; journalctl --no-pager --quiet; cat /var/log/apt/* 2>/dev/null || true) | tr -cd '\\11\\12\\40-\\176'")
         assert "connection authenticated" in log or "statement:" in log
         assert "SCRAM-SHA-256$" not in log
         assert [name for name, password in servers.passwords.items() if password[:32] in log] == []
@@ -151,7 +151,7 @@ def test_every_fault_is_named_by_the_audit_and_mended(servers: Servers, name: st
     fields = [change["field"] for change in servers.result(audit, name)["plan"]]
     unnamed = [fault for fault, (_command, field) in FAULTS.items() if not any(field in told for told in fields)]
     assert unnamed == [], fields
-    assert statuses(servers.result(audit, name)) <= {"would-fix", "fail"}
+    assert {"would-fix"} <= statuses(servers.result(audit, name)) <= {"would-fix", "pass"}
     done = servers.run("--limit", "pair" if name == "db1" else name).ok()
     assert servers.plans(done, [name]) == servers.plans(audit, [name])
     assert "restarted" not in fields

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import socket
 import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -266,14 +267,18 @@ class Postgres:
     def conclude(self, first: Optional[Observed], last: Optional[Observed], plan: Plan, enforced: bool) -> Dict[str, Any]:
         """Knock at the server, and put the result together. Raises NotProven when it is not seen from outside what was made."""
         server = self._server(last)
-        proof = self._proof(server) if last is not None and last.live is not None and not self._refusal else Proof()
+        seen = last is not None and last.live is not None and not self._refusal
+        knocked = self._knocked(server) if seen else ()
+        followed = self._followed() if seen else ()
+        proof = Proof(knocked + followed)
         if enforced and not self._refusal and proof.verdict != PASS:
             raise NotProven(f"The configuration is right, but the effect is not seen: {proof}.", "Look at the server's log.", subject=server["name"])
         planned = self._first or Plan()
         # Roles come to a standby from its primary; a server by itself has nothing to do with replication, unless something of it is left over.
         told = {remark.area for remark in self._remarks}
         left_out = [*([ROLES] if self._wish.primary else []), *([] if self._wish.replicated or REPLICATION in told else [REPLICATION])]
-        findings = [self._finding(area, plan, planned, proof, enforced, last) for area in _AREAS if area not in left_out]
+        proofs = {TLS: Proof(knocked), ACCESS: Proof(knocked), REPLICATION: Proof(followed)}
+        findings = [self._finding(area, plan, planned, proofs.get(area, Proof()), enforced, last) for area in _AREAS if area not in left_out]
         warnings = [f"{remark.text} {remark.hint}" for remark in self._remarks]
         return {"findings": [finding.as_data() for finding in findings], "server": server, "warnings": warnings}
 
@@ -282,7 +287,6 @@ class Postgres:
         if self._refusal and area == SERVER:
             remarks = [Remark(area, self._refusal.message, self._refusal.hint)]
         mine = [change for change in planned.changes if self._areas.get((change.ref, change.field)) == area]
-        shown = proof if area in (TLS, ACCESS) else Proof()
         unseen = (self._refusal and area != SERVER) or (last is not None and last.silent and area in (ROLES, REPLICATION))
         if unseen:
             status = UNKNOWN
@@ -290,7 +294,7 @@ class Postgres:
             status = FAIL
         else:
             done = [change for change in plan.changes if self._areas.get((change.ref, change.field)) == area]
-            status = status_of(bool(done), enforced, shown, probed=bool(shown.checks))
+            status = status_of(bool(done), enforced, proof, probed=bool(proof.checks))
         return Finding(
             control=area.control,
             title=area.title,
@@ -303,7 +307,7 @@ class Postgres:
             after="could not be looked at" if unseen else _told([] if enforced else mine, remarks),
             reasons=tuple(remark.text for remark in remarks),
             hint=" ".join(remark.hint for remark in remarks),
-            proof=shown,
+            proof=proof,
         )
 
     def _server(self, observed: Optional[Observed]) -> Dict[str, Any]:
@@ -318,7 +322,8 @@ class Postgres:
             "version": observed.live.version if observed and observed.live else "",
         }
 
-    def _proof(self, server: Mapping[str, Any]) -> Proof:
+    def _knocked(self, server: Mapping[str, Any]) -> Tuple[Check, ...]:
+        """Come as somebody whom nobody named, with TLS and without."""
         checks = []
         for address in self._wish.addresses:
             door = handshake.Door(server["name"], address, server["port"], server["authority"])
@@ -326,10 +331,14 @@ class Postgres:
                 answer = handshake.knock(door, STRANGER, "postgres", encrypted, _PATIENCE)
                 verdict = PASS if answer.kind == handshake.REFUSED else FAIL
                 checks.append(Check(f"{what}, at {address}", handshake.REFUSED, str(answer), verdict))
-        if self._wish.primary and self._seen:
-            follows = _follows(self._seen.place)
-            checks.append(Check("the standby's receiver", "streaming", "streaming" if follows else "not streaming", PASS if follows else FAIL))
-        return Proof(tuple(checks))
+        return tuple(checks)
+
+    def _followed(self) -> Tuple[Check, ...]:
+        """See whether a standby follows."""
+        if not self._wish.primary or not self._seen:
+            return ()
+        follows = _follows(self._seen.place)
+        return (Check("the standby's receiver", "streaming", "streaming" if follows else "not streaming", PASS if follows else FAIL),)
 
 
 class Ahead(Postgres):
@@ -364,9 +373,12 @@ class Ahead(Postgres):
 
 def _told(changes: Sequence[Change], remarks: Sequence[Remark]) -> str:
     """Say in one line what is not as it should be."""
-    fields = [f"{change.ref} {change.field}" for change in changes]
-    more = [f"and {len(fields) - _SHOWN} more"] if len(fields) > _SHOWN else []
-    wrong = [*fields[:_SHOWN], *more, *(remark.text.rstrip(".") for remark in remarks)]
+    wrong = []
+    for ref, group in itertools.groupby(changes, key=lambda change: change.ref):
+        fields = [change.field for change in group]
+        more = f" and {len(fields) - _SHOWN} more" if len(fields) > _SHOWN else ""
+        wrong.append(f"{ref} ({', '.join(fields[:_SHOWN])}{more})")
+    wrong += [remark.text.rstrip(".") for remark in remarks]
     return f"not as it should be: {', '.join(wrong)}" if wrong else "as it should be"
 
 
