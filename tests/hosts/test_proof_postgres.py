@@ -229,8 +229,8 @@ LEFT = {
         "SQL ALTER SYSTEM RESET max_files_per_process; SELECT pg_reload_conf();",
     ),
     "The cluster has no checksums": (
-        "systemctl stop postgresql@17-main; su postgres -c '/usr/lib/postgresql/17/bin/pg_checksums -q --disable DATA'; systemctl start postgresql@17-main",
-        "systemctl stop postgresql@17-main; su postgres -c '/usr/lib/postgresql/17/bin/pg_checksums -q --enable DATA'; systemctl start postgresql@17-main",
+        "systemctl stop postgresql@17-main; su postgres -c '/usr/lib/postgresql/17/bin/pg_checksums --disable DATA' && systemctl start postgresql@17-main",
+        "systemctl stop postgresql@17-main; su postgres -c '/usr/lib/postgresql/17/bin/pg_checksums --enable DATA' && systemctl start postgresql@17-main",
     ),
 }
 
