@@ -21,7 +21,15 @@ NOTICE = f"<!-- Generated from meta/argument_specs.yml and defaults/main.yml by 
 COLUMNS = ("Variable", "Type", "Default", "Choices", "Meaning")
 
 # Roles for hosts of the inventory, with what a user has to give them; the others look at a cluster, from where Ansible runs.
-ON_HOSTS: Mapping[str, Mapping[str, Any]] = {"firewall": {"firewall_administrators": ["192.0.2.0/28"]}}
+ON_HOSTS: Mapping[str, Mapping[str, Any]] = {
+    "firewall": {"firewall_administrators": ["192.0.2.0/28"]},
+    "postgres_server": {
+        "postgres_server_data_disk": "/dev/vdb",
+        "postgres_server_access": [{"database": "app", "role": "app", "network": "192.0.2.64/28"}],
+        "postgres_server_roles": [{"name": "app", "password": "{{ app_database_password }}"}],
+        "postgres_server_databases": [{"name": "app", "owner": "app"}],
+    },
+}
 
 # Roles that run where they stand, and have options of their own for the cluster.
 BY_ITSELF: Mapping[str, Mapping[str, Any]] = {

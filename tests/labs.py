@@ -49,11 +49,11 @@ def running(name: str, report: Callable[[str], Any] = print, **options: Any) -> 
 
 
 @contextlib.contextmanager
-def hosts(wanted: Sequence[str], disks: int = 0, report: Callable[[str], Any] = print) -> Iterator[Fleet]:
+def hosts(wanted: Sequence[str], disks: int = 0, report: Callable[[str], Any] = print, purpose: str = "hosts") -> Iterator[Fleet]:
     """Yield standalone hosts that are up, NAME or NAME:RELEASE each, in a lab of their own, and take them down afterwards, however the test ends."""
     from lab.hosts.fleet import Fleet
 
-    name = f"{shared_name()}-hosts"
+    name = f"{shared_name()}-{purpose}"
     fleet = Fleet(name)
     asked = [entry.partition(":")[0] for entry in wanted]
     if set(asked) <= set(fleet.names()) and not (CLAIMS / name).exists():

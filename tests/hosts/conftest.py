@@ -12,6 +12,7 @@ import yaml
 
 from tests import labs
 from tests.contract.playbook import Run, run_playbook
+from tests.hosts.postgres_site import Servers
 from tests.quality.checkout import ROOT
 
 if TYPE_CHECKING:
@@ -41,14 +42,14 @@ class Site:
         return self.hosts["db"].addresses.host
 
     def run(self, *arguments: str, inventory: Mapping[str, Any] | None = None, **variables: Any) -> Run:
-        """Run hosts.yml on all of them, with more groups or variables of hosts in the inventory, and with extra variables."""
+        """Run the firewall's part of hosts.yml on all, with more groups or variables of hosts in the inventory, and with extra variables."""
         groups = self.folder / "groups.yml"
         told: dict[str, Any] = {"all": {"children": {group: {"hosts": {name: {} for name in names}} for group, names in GROUPS.items()}}}
         groups.write_text(yaml.safe_dump(dict(inventory or told)))
         return run_playbook(
             self.folder,
             ROOT / "playbooks/hosts.yml",
-            *("-i", str(self.fleet.inventory), "-i", str(groups), *arguments),
+            *("-i", str(self.fleet.inventory), "-i", str(groups), "--tags", "firewall", *arguments),
             variables={"firewall_administrators": [self.controller], **variables},
             more={"ANSIBLE_REMOTE_TEMP": "~/.ansible/tmp", "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder / "cp")},
         )
@@ -76,6 +77,13 @@ def site(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]
         made = Site(fleet, tmp_path_factory.mktemp("site"))
         listen(made)
         yield made
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]) -> Iterator[Servers]:
+    """Three bare hosts for PostgreSQL, each with an empty disk; the third runs Debian 13."""
+    with labs.hosts(["db1", "db2", "db3:trixie"], disks=1, report=report, purpose="pg") as fleet:
+        yield Servers(fleet, tmp_path_factory.mktemp("pg"))
 
 
 def listen(site: Site) -> None:

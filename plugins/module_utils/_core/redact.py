@@ -14,7 +14,8 @@ _SECRET_NAME = re.compile(
 )
 # Names that speak of a secret without holding one.
 _PLAIN_NAME = re.compile(
-    r"(secretName|secretKeyRef|\w*secretRef|imagePullSecrets|tokenExpiration\w*|automountServiceAccountToken|\w*SECRET_(PREFIX|NAME)|\w*BIND_ADDR)",
+    r"(secretName|secretKeyRef|\w*secretRef|imagePullSecrets|tokenExpiration\w*|automountServiceAccountToken|\w*SECRET_(PREFIX|NAME)|\w*BIND_ADDR|"
+    r"password_encryption)",
     re.IGNORECASE,
 )
 # This annotation of kubectl repeats the whole object, the data of a Secret with it.

@@ -35,9 +35,9 @@ def ask(words: Sequence[str], stdin: str = "", seconds: float = 60) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def do(words: Sequence[str], stdin: str = "", hint: str = "") -> str:
+def do(words: Sequence[str], stdin: str = "", hint: str = "", seconds: float = 60) -> str:
     """Run a program and return what it printed. Raises Failure with its complaint when its status is not 0."""
-    ended = ask(words, stdin)
+    ended = ask(words, stdin, seconds)
     if ended.status:
         raise Failure(f"{' '.join(words[:3])} failed ({ended.status}): {ended.complaint.strip()[-2000:]}", hint, subject=words[0])
     return ended.output

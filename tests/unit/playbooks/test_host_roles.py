@@ -34,8 +34,16 @@ def test_examples_use_only_options_that_there_are(module: str) -> None:
     assert set().union(*used) - set(arguments(module)) == set()
 
 
-def test_the_role_gives_the_modules_only_options_that_they_have() -> None:
-    used = {name: set(options) for task in tasks("firewall") for name, options in task.items() if name.startswith("paas.hardening.host_")}
+def test_the_roles_give_the_modules_only_options_that_they_have() -> None:
+    roles = yaml.safe_load((ROOT / "playbooks/hosts.yml").read_text())
+    given = [task for play in roles for entry in play["roles"] for task in tasks(entry["role"].rpartition(".")[2])]
+    (_judge, switch, _rejoin) = yaml.safe_load((ROOT / "playbooks/postgres_switchover.yml").read_text())
+    given += [task for block in switch["tasks"] for task in [*block["block"], *block["rescue"]]]
+    used: dict[str, set[str]] = {}
+    for task in given:
+        for name, options in task.items():
+            if name.startswith("paas.hardening.host_"):
+                used.setdefault(name, set()).update(options)
     assert sorted(used) == sorted(f"paas.hardening.{module}" for module in HOST_MODULES)
     for name, options in used.items():
         assert options <= set(arguments(name.rpartition(".")[2]))
@@ -45,6 +53,15 @@ def test_defaults_of_the_role_are_those_of_the_module() -> None:
     for name in ("address_variable", "rollback_after", "allow_lockout"):
         assert defaults("firewall")[f"firewall_{name}"] == arguments("host_firewall")[name]["default"]
         assert specification("firewall")[f"firewall_{name}"]["type"] == arguments("host_firewall")[name]["type"]
+
+
+def test_the_role_of_postgresql_has_every_option_of_its_module() -> None:
+    told, meant = specification("postgres_server"), arguments("host_postgres")
+    for name in set(meant) - {"on_refusal", "peers", "primary", "step", "version"}:
+        expected = {key: meant[name].get(key) for key in ("type", "choices")}
+        assert {key: told[f"postgres_server_{name}"].get(key) for key in expected} == expected, name
+        assert told[f"postgres_server_{name}"]["default"] == meant[name].get("default", []), name
+        assert bool(told[f"postgres_server_{name}"].get("no_log")) == bool(meant[name].get("no_log")), name
 
 
 def test_the_standard_rules_name_only_groups_that_an_inventory_may_lack() -> None:

@@ -1,0 +1,241 @@
+# Copyright: the paas.hardening contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The server's certificate: what is wrong with it, and one of an authority of the host's own. Private keys are made where they are used, and stay there."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+import tempfile
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure
+from ansible_collections.paas.hardening.plugins.module_utils._host import files
+from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import ACCOUNT, OURS
+
+_AUTHORITY_DAYS = 3650
+# What browsers and libraries accept of a server's at most.
+DAYS = 397
+_CURVE = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
+_AUTHORITY_CONFIG = """[req]
+distinguished_name = name
+x509_extensions = extensions
+prompt = no
+[name]
+CN = {name}
+[extensions]
+basicConstraints = critical, CA:TRUE, pathlen:0
+keyUsage = critical, keyCertSign, cRLSign
+subjectKeyIdentifier = hash
+"""
+_SERVER_CONFIG = """[req]
+distinguished_name = name
+prompt = no
+[name]
+CN = {name}
+[extensions]
+basicConstraints = critical, CA:FALSE
+keyUsage = critical, digitalSignature
+extendedKeyUsage = serverAuth
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+subjectAltName = {names}
+"""
+# A common name has 64 letters.
+_LONGEST = 40
+
+
+class Places(NamedTuple):
+    """Where certificate, private key and authority are; ``made`` tells whether they are ours to make."""
+
+    certificate: str
+    key: str
+    authority: str
+    made: bool
+
+    @property
+    def authority_key(self) -> str:
+        return f"{os.path.dirname(self.authority)}/ca.key"
+
+
+OWN = Places(f"{OURS}/server.crt", f"{OURS}/server.key", f"{OURS}/ca.crt", made=True)
+
+
+class Seen(NamedTuple):
+    """What is there: the authority's text, its end, the certificate's end, the names that it is good for, and what does not fit."""
+
+    authority: Optional[str]
+    authority_ends: Optional[datetime.datetime]
+    certificate: Optional[str]
+    ends: Optional[datetime.datetime]
+    names: Tuple[str, ...]
+    fits_key: bool
+    fits_authority: bool
+    key: files.Kept
+    authority_key: files.Kept
+
+
+def look(places: Places) -> Seen:
+    """Read all of it. What cannot be read as a certificate does not fit, and has no end."""
+    authority, certificate = files.look(places.authority).text, files.look(places.certificate).text
+    key = files.look(places.key)
+    known = _verified(places) if authority and certificate else False
+    # Without files nobody is asked: the host may not have openssl yet.
+    mine = _public(["x509", "-noout", "-pubkey", "-in", places.certificate]) if certificate else ""
+    theirs = _public(["pkey", "-pubout", "-in", places.key]) if key.text else ""
+    return Seen(
+        authority,
+        _end(places.authority) if authority else None,
+        certificate,
+        _end(places.certificate) if certificate else None,
+        _names(places.certificate) if certificate else (),
+        bool(mine) and mine == theirs,
+        known,
+        # Of keys nothing is kept in memory longer than needed.
+        key._replace(text=None if key.text is None else ""),
+        files.look(places.authority_key)._replace(text="") if os.path.exists(places.authority_key) else files.Kept(None, 0, ""),
+    )
+
+
+def _verified(places: Places) -> bool:
+    """Tell whether the authority vouches for the certificate, by those between them that are in its file; when it ends is another question."""
+    words = ["openssl", "verify", "-no_check_time", "-CAfile", places.authority, "-untrusted", places.certificate, places.certificate]
+    return ask(words).status == 0
+
+
+def _public(words: List[str]) -> str:
+    ended = ask(["openssl", *words])
+    return ended.output if ended.status == 0 else ""
+
+
+def _end(path: str) -> Optional[datetime.datetime]:
+    ended = ask(["openssl", "x509", "-noout", "-enddate", "-in", path])
+    text = ended.output.strip().partition("=")[2]
+    try:
+        return datetime.datetime.strptime(text, "%b %d %H:%M:%S %Y GMT").replace(tzinfo=datetime.timezone.utc)
+    except ValueError:
+        return None
+
+
+def _names(path: str) -> Tuple[str, ...]:
+    """Return the names and addresses that a certificate is good for."""
+    listed = ask(["openssl", "x509", "-noout", "-ext", "subjectAltName", "-in", path]).output
+    found = []
+    for part in listed.replace("\n", ",").split(","):
+        kind, _colon, value = part.strip().partition(":")
+        if kind == "DNS":
+            found.append(value)
+        elif kind == "IP Address":
+            try:
+                found.append(str(ipaddress.ip_address(value)))
+            except ValueError:
+                found.append(value)
+    return tuple(found)
+
+
+def is_address(name: str) -> bool:
+    """Tell an address from a name."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def problems(seen: Seen, names: Sequence[str], renew_before: int, now: datetime.datetime) -> List[Tuple[str, str, str]]:
+    """Return (field, what is, what is wanted) of everything that is wrong with the certificate. ``renew_before`` is in days. Pure."""
+    if seen.certificate is None:
+        return [("certificate", "absent", "made")]
+    if seen.ends is None:
+        return [("certificate", "cannot be read", "made")]
+    found = []
+    left = (seen.ends - now).total_seconds() / 86400
+    if left < renew_before:
+        state = f"expired on {seen.ends:%Y-%m-%d}" if left <= 0 else f"expires on {seen.ends:%Y-%m-%d}"
+        found.append(("valid until", state, f"{renew_before} days from now or later"))
+    missing = [name for name in names if name not in seen.names]
+    if missing:
+        found.append(("names", ", ".join(seen.names) or "none", f"also {', '.join(missing)}"))
+    if not seen.fits_key:
+        found.append(("public part", "of another private one", "that of the file beside it"))
+    if not seen.fits_authority:
+        found.append(("issuer", "another authority", "the authority beside it"))
+    return found
+
+
+def authority_problems(seen: Seen, renew_before: int, now: datetime.datetime) -> List[Tuple[str, str, str]]:
+    """Return (field, what is, what is wanted) of everything that is wrong with the authority's own certificate. Pure."""
+    if seen.authority is None or seen.authority_key.text is None:
+        return [("certificate", "absent" if seen.authority is None else "without its private part", "made")]
+    if seen.authority_ends is None or (seen.authority_ends - now).total_seconds() / 86400 < renew_before:
+        return [("certificate", "expired, or soon" if seen.authority_ends else "cannot be read", "made")]
+    return []
+
+
+def make_authority(places: Places, name: str) -> None:
+    """Make a new authority, and its private key. Raises Failure."""
+    with tempfile.TemporaryDirectory() as folder:
+        key = _make_key(folder)
+        config = _write(folder, "authority.cnf", _AUTHORITY_CONFIG.format(name=f"PostgreSQL of {name[:_LONGEST]}"))
+        request = ["req", "-new", "-x509", "-config", config, "-key", key, "-sha256", "-days", str(_AUTHORITY_DAYS), "-set_serial", _serial()]
+        text = _openssl(request)
+        _folder()
+        files.replace(places.authority_key, _read(key), 0o600, "root")
+        files.replace(places.authority, text, 0o644, "root")
+
+
+def make_certificate(places: Places, names: Sequence[str]) -> None:
+    """Make a new private key and a certificate for it. Raises Failure."""
+    entries = ", ".join(f"{'IP' if is_address(name) else 'DNS'}:{name}" for name in names)
+    with tempfile.TemporaryDirectory() as folder:
+        key = _make_key(folder)
+        config = _write(folder, "server.cnf", _SERVER_CONFIG.format(name=names[0][:_LONGEST], names=entries))
+        request = _write(folder, "server.csr", _openssl(["req", "-new", "-config", config, "-key", key, "-sha256"]))
+        signing = ["-CA", places.authority, "-CAkey", places.authority_key, "-set_serial", _serial(), "-days", str(DAYS), "-sha256"]
+        text = _openssl(["x509", "-req", "-in", request, *signing, "-extfile", config, "-extensions", "extensions"])
+        _folder()
+        files.replace(places.key, _read(key), 0o600, ACCOUNT)
+        files.replace(places.certificate, text, 0o644, "root")
+
+
+def guard_key(path: str, owner: str) -> None:
+    """Give a private key to its owner alone."""
+    files.own(path, owner)
+    os.chmod(path, 0o600)
+
+
+def _folder() -> None:
+    os.makedirs(OURS, mode=0o755, exist_ok=True)
+
+
+def _make_key(folder: str) -> str:
+    path = os.path.join(folder, "key.pem")
+    _openssl(["genpkey", *_CURVE, "-out", path])
+    return path
+
+
+def _serial() -> str:
+    # 127 bits: always positive.
+    return f"0x{int.from_bytes(os.urandom(16), 'big') >> 1:x}"
+
+
+def _write(folder: str, name: str, text: str) -> str:
+    path = os.path.join(folder, name)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    return path
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def _openssl(words: List[str]) -> str:
+    ended = ask(["openssl", *words])
+    if ended.status:
+        raise Failure(f"openssl {words[0]} failed: {ended.complaint.strip()[-500:]}", "Are the names valid?", "openssl")
+    return ended.output

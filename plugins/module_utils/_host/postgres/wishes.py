@@ -1,0 +1,163 @@
+# Copyright: the paas.hardening contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an inventory wants of a PostgreSQL server, judged before anything is looked at."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import access, accounts, certificates, disk, settings, standby
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import PORT
+
+# All of it; or, of a standby that there is, what has to come before its primary gets more.
+WHOLE, AHEAD = "whole", "ahead"
+ARGUMENTS: Dict[str, Any] = {
+    "version": {"type": "int"},
+    "data_disk": {"type": "str", "default": ""},
+    "data_filesystem": {"type": "str", "choices": sorted(disk.PROGRAMS, reverse=True), "default": "xfs"},
+    "addresses": {"type": "list", "elements": "str", "required": True},
+    "names": {"type": "list", "elements": "str", "default": []},
+    "tls_certificate": {"type": "str", "default": ""},
+    "tls_key": {"type": "str", "default": "", "no_log": False},
+    "tls_authority": {"type": "str", "default": ""},
+    "renew_before": {"type": "int", "default": 30},
+    "access": {"type": "list", "elements": "dict", "default": [], "options": access.ACCESS_OPTIONS},
+    "roles": {"type": "list", "elements": "dict", "default": [], "options": accounts.ROLE_OPTIONS},
+    "databases": {"type": "list", "elements": "dict", "default": [], "options": accounts.DATABASE_OPTIONS},
+    "connections": {"type": "int", "default": 200},
+    "settings": {"type": "dict", "default": {}},
+    "restart": {"type": "str", "choices": ["allowed", "never"], "default": "allowed"},
+    "primary": {"type": "dict", "options": standby.PRIMARY_OPTIONS},
+    "peers": {"type": "list", "elements": "dict", "default": [], "options": standby.PEER_OPTIONS},
+    "replication_role": {"type": "str", "default": "replicator"},
+    "replication_password": {"type": "str", "default": "", "no_log": True},
+    "rejoin": {"type": "bool", "default": False},
+    "synchronous": {"type": "bool", "default": False},
+    "step": {"type": "str", "choices": [WHOLE, AHEAD], "default": WHOLE},
+    "on_refusal": {"type": "str", "choices": ["fail", "report"], "default": "fail"},
+}
+
+
+class Wish(NamedTuple):
+    """What there has to be on one host.
+
+    ``names`` are the names and addresses in the certificate, the first being the host's own. ``slots`` are for the standbys of a primary; ``former`` are those
+    that a standby had when it was the primary. ``rejoin`` lets a primary that was stopped in good order become a standby.
+    """
+
+    version: Optional[int]
+    data_disk: str
+    data_filesystem: str
+    addresses: Tuple[str, ...]
+    names: Tuple[str, ...]
+    tls: certificates.Places
+    renew_before: int
+    entries: Tuple[access.Entry, ...]
+    roles: Tuple[accounts.Role, ...]
+    databases: Tuple[accounts.Database, ...]
+    connections: int
+    settings: Dict[str, str]
+    may_restart: bool
+    primary: Optional[standby.Primary]
+    rejoin: bool
+    slots: Tuple[str, ...]
+    former: Tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Wish(addresses={self.addresses!r})"
+
+    @property
+    def replicated(self) -> bool:
+        return self.primary is not None or bool(self.slots)
+
+
+def wish_of(params: Mapping[str, Any]) -> Wish:
+    """Return the wish. Raises Invalid, which names the option, its value and what to write instead."""
+    addresses = _addresses(params["addresses"])
+    names = tuple(dict.fromkeys([*(params["names"] or [os.uname().nodename]), *addresses]))
+    for name in names:
+        if not name or any(not (character.isalnum() or character in ".-_:*") for character in name):
+            raise Invalid(f"names: {name!r} is no name of a host.", "Give the names under which clients know this server.", "names")
+    if params["renew_before"] < 1 or params["renew_before"] >= certificates.DAYS:
+        raise Invalid(f"renew_before is {params['renew_before']}.", f"Give 1 to {certificates.DAYS - 1} days.", "renew_before")
+    if params["connections"] < 10:
+        raise Invalid(f"connections is {params['connections']}.", "Give 10 or more: some are kept for replication and for administrators.", "connections")
+    roles = accounts.roles_of(params["roles"])
+    databases = accounts.databases_of(params["databases"], roles)
+    # In one order, whatever that of the inventory is: lines and lists are made of them.
+    primary, peers = params["primary"], sorted(params["peers"], key=lambda one: str(one["name"]))
+    role, password = params["replication_role"], params["replication_password"]
+    if (primary or peers) and not password and params["step"] == WHOLE:
+        raise Invalid("replication_password is empty.", "Give one (postgres_server_replication_password): openssl rand -hex 24.", "replication_password")
+    entries = access.entries_of(params["access"])
+    followers = access.entries_of([{"database": access.REPLICATION, "role": role, "network": one["address"]} for one in peers])
+    if peers and password:
+        # After a switchover the roles of the hosts are the other way round; then the same lines are needed on each.
+        replicator = {"name": role, "password": password, "connection_limit": -1, "member_of": []}
+        roles = (*roles, accounts.roles_of([replicator])[0]._replace(replication=True))
+    given = settings.given_settings(params["settings"])
+    given["synchronous_standby_names"] = _synchronous(peers) if params["synchronous"] else ""
+    slots = tuple(standby.slot_name(one["name"]) for one in peers)
+    found = standby.primary_of(primary, role, password, names[0], PORT)
+    return Wish(
+        params["version"],
+        params["data_disk"],
+        params["data_filesystem"],
+        addresses,
+        names,
+        _places(params),
+        params["renew_before"],
+        (*entries, *followers),
+        roles,
+        databases,
+        params["connections"],
+        {**given, **(found.settings() if found else {})},
+        params["restart"] == "allowed",
+        found,
+        params["rejoin"],
+        slots if not primary else (),
+        slots if primary else (),
+    )
+
+
+def _addresses(given: Sequence[str]) -> Tuple[str, ...]:
+    found: List[str] = []
+    for value in given:
+        try:
+            address = ipaddress.ip_address(value)
+        except ValueError:
+            raise Invalid(f"addresses: {value} is no address.", "Give the addresses of this host that clients connect to.", "addresses") from None
+        if address.is_unspecified:
+            raise Invalid(f"addresses: {value} is every address that this host has or will have.", "Name those that clients connect to.", "addresses")
+        found.append(str(address))
+    if not found:
+        raise Invalid("addresses is empty.", "Give the addresses of this host that clients connect to.", "addresses")
+    return tuple(found)
+
+
+def _places(params: Mapping[str, Any]) -> certificates.Places:
+    given = [params["tls_certificate"], params["tls_key"], params["tls_authority"]]
+    if not any(given):
+        return certificates.OWN
+    if not all(path.startswith("/") for path in given):
+        raise Invalid(
+            "Of tls_certificate, tls_key and tls_authority one is missing, or is no whole path.",
+            "Give the paths of all three files on the host, or none: then the host makes an authority of its own.",
+            "tls_certificate",
+        )
+    return certificates.Places(given[0], given[1], given[2], made=False)
+
+
+def _synchronous(others: Sequence[Mapping[str, Any]]) -> str:
+    """Any one of the others has to have a commit before it counts."""
+    return f"ANY 1 ({', '.join(standby.slot_name(one['name']) for one in others)})" if others else ""
+
+
+def secrets_of(params: Mapping[str, Any]) -> List[str]:
+    """Return the secret values among the options."""
+    passwords = [one.get("password") or "" for one in params.get("roles") or () if isinstance(one, Mapping)]
+    return [value for value in passwords if value]
