@@ -256,7 +256,7 @@ def test_what_is_not_ours_is_named_and_left_to_a_person(servers: Servers) -> Non
 
 OWN = "/etc/ssl/own"
 # An authority, and a certificate by it of so many days, as a company's own programs would bring them.
-AUTHORITY = f"""mkdir -p {OWN} && cd {OWN}
+AUTHORITY = f"""rm -rf {OWN}; mkdir {OWN} && cd {OWN}
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.crt -days 100 -subj /CN=company \\
     -addext keyUsage=critical,keyCertSign 2>/dev/null
 openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key -subj /CN=db3 -out server.csr 2>/dev/null
