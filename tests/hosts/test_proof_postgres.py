@@ -268,6 +268,7 @@ SIGNED = f"cd {OWN} && openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key
 def test_a_certificate_of_ones_own_is_used_and_never_replaced(servers: Servers) -> None:
     host = servers.hosts["db3"]
     own = {f"postgres_server_tls_{part}": f"{OWN}/{file}" for part, file in (("certificate", "server.crt"), ("key", "server.key"), ("authority", "ca.crt"))}
+    servers.run("--limit", "db3").ok()
     host.run(f"{AUTHORITY}\n{SIGNED.replace('DAYS', '90')}")
     done = servers.run("--limit", "db3", **own).ok()
     assert {"mode", "owner", "ssl_cert_file", "ssl_key_file", "reloaded"} == {change["field"] for change in servers.plans(done, ["db3"])["db3"]}
