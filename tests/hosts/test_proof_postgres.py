@@ -256,7 +256,7 @@ def test_what_is_not_ours_is_named_and_left_to_a_person(servers: Servers) -> Non
 
 OWN = "/etc/ssl/own"
 # An authority, and a certificate by it of so many days, as a company's own programs would bring them.
-AUTHORITY = f"""mkdir -p {OWN} && cd {OWN}
+AUTHORITY = f"""rm -rf {OWN}; mkdir {OWN} && cd {OWN}
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.crt -days 100 -subj /CN=company \\
     -addext keyUsage=critical,keyCertSign 2>/dev/null
 openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key -subj /CN=db3 -out server.csr 2>/dev/null
@@ -268,6 +268,7 @@ SIGNED = f"cd {OWN} && openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key
 def test_a_certificate_of_ones_own_is_used_and_never_replaced(servers: Servers) -> None:
     host = servers.hosts["db3"]
     own = {f"postgres_server_tls_{part}": f"{OWN}/{file}" for part, file in (("certificate", "server.crt"), ("key", "server.key"), ("authority", "ca.crt"))}
+    servers.run("--limit", "db3").ok()
     host.run(f"{AUTHORITY}\n{SIGNED.replace('DAYS', '90')}")
     done = servers.run("--limit", "db3", **own).ok()
     assert {"mode", "owner", "ssl_cert_file", "ssl_key_file", "reloaded"} == {change["field"] for change in servers.plans(done, ["db3"])["db3"]}
