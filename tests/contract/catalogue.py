@@ -22,7 +22,7 @@ CASES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "workflow_router_scale": {"harden": {"replicas": 2}, "roll-back": {"replicas": 1, "spread": "none", "disruption_budget": False}},
 }
 # Modules that move data between servers: their contracts are told in tests/moves, on one platform, since each move takes the better part of a minute.
-MOVES = frozenset({"workflow_database", "workflow_object_storage", "workflow_registry"})
+MOVES = frozenset({"workflow_database", "workflow_metrics", "workflow_object_storage", "workflow_registry"})
 STEPS = max(map(len, CASES.values()))
 # Those for which the second case does not lead back to where the first one began: what is left of it does no harm, and its module says so.
 LOOKS_ONLY = frozenset({"workflow_info"})
