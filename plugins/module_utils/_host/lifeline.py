@@ -11,14 +11,16 @@ import sys
 from typing import List, Sequence, Tuple
 
 # Done in a process of its own, which then becomes the program: between fork and exec of a process with threads Python must not run. Who is root becomes
-# somebody else only there, since nobody else may read the home folder that Python may be in; and is tied afterwards, since that would undo it.
+# somebody else only there, since nobody else may read the home folder that Python may be in; and is tied afterwards, since that would undo it. What runs in
+# the background may have been told to ignore the signal.
 _TIE = (
-    "import ctypes, os, sys\n"
+    "import ctypes, os, signal, sys\n"
     "parent, how, user, group = map(int, sys.argv[1:5])\n"
     "if user >= 0:\n"
     "    os.setgroups([group])\n"
     "    os.setgid(group)\n"
     "    os.setuid(user)\n"
+    "if how != signal.SIGKILL: signal.signal(how, signal.SIG_DFL)\n"
     "ctypes.CDLL(None).prctl(1, how)\n"
     "if os.getppid() != parent: os._exit(1)\n"
     "os.execv(sys.argv[5], sys.argv[5:])\n"
