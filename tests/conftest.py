@@ -37,6 +37,7 @@ GROUPS = (
     ("tests/registries",),
     ("tests/backup",),
     ("tests/platforms",),
+    ("tests/unit/cluster", "tests/unit/controls"),
     ("tests",),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import socket
@@ -173,7 +174,9 @@ class Host:
         # When its first process began: all else may be half gone already while the old system still answers.
         began = "cut -d ' ' -f 22 /proc/1/stat"
         before = self.run(began)
-        self.run("systemctl --no-block reboot")
+        # It may be gone before it has answered.
+        with contextlib.suppress(CommandFailed):
+            self.run("systemctl --no-block reboot")
 
         def other() -> bool:
             try:

@@ -104,7 +104,7 @@ def _variable(facts: MetricsStore, setting: Setting, text: str, document: Mappin
         return
     if "value" in there and setting.field not in _SECRET:
         part = {"value": text}
-    name, wanted = next(iter(part.items()))
+    [(name, wanted)] = part.items()
     yield Wanted(document, (*path, name), wanted, _WHY, key, value, stage=SWITCH, values_also=also)
     other = "value" if name == "valueFrom" else "valueFrom"
     yield Wanted(document, (*path, other), ABSENT, "one takes the place of the other", stage=SWITCH)
