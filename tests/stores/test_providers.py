@@ -1,4 +1,4 @@
-"""The stores of Azure, Google and OpenStack: a bucket is made there, filled from the bundled store, proved, and brought up to date."""
+"""The stores of Azure, Google and OpenStack, and Ceph's: a bucket is made there, filled from the bundled store, proved, and brought up to date."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.errors import
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.access import check_access
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.rclone import Engine
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.transfer import transfer
+from tests.stores.ceph import Ceph
 from tests.stores.providers import Azurite, FakeGcs, Provider, Swift
 from tests.stores.servers import Minio
 from tests.stores.test_transfer import SEED, fill, some
 
-KINDS: dict[str, type[Provider]] = {"azure": Azurite, "gcs": FakeGcs, "swift": Swift}
+KINDS: dict[str, type[Provider]] = {"azure": Azurite, "ceph": Ceph, "gcs": FakeGcs, "swift": Swift}
 
 
 @pytest.fixture(scope="module", params=sorted(KINDS))
