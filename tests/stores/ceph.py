@@ -23,7 +23,9 @@ _PACKAGES = ("ceph-mon", "ceph-osd", "ceph-common", "radosgw")
 _INSIDE = Path("/srv")
 # The root folder is for all to read: what is mounted into it is seen by this process only, and gone with it.
 _ENTER = 'mount --bind "$1" "$2/srv"; mount --rbind /dev "$2/dev"; mount --bind /proc "$2/proc"; root=$2; shift 2; exec chroot "$root" "$@"'
-_NO_SECRETS_AMONG_THEMSELVES = "".join(f"auth {who} required = none\n" for who in ("cluster", "service", "client"))
+_SIDES = ("cluster", "service", "client")
+# On loopback they trust each other, and without secrets nothing can be encrypted.
+_TRUSTING = "".join(f"auth {side} required = none\nms {side} mode = crc\nms mon {side} mode = crc\n" for side in _SIDES)
 
 
 class Ceph(Provider):
@@ -59,7 +61,7 @@ class Ceph(Provider):
 
     def _configuration(self, identity: str) -> str:
         return (
-            f"[global]\nfsid = {identity}\nmon host = [v2:127.0.0.1:{self._monitor_port}]\nmon initial members = a\n{_NO_SECRETS_AMONG_THEMSELVES}"
+            f"[global]\nfsid = {identity}\nmon host = [v2:127.0.0.1:{self._monitor_port}]\nmon initial members = a\n{_TRUSTING}"
             f"public addr = 127.0.0.1\ncluster addr = 127.0.0.1\nms bind ipv6 = false\nsetuser match path =\nrun dir = {_INSIDE}/run\nlog file =\n"
             f"log to stderr = true\nmon data = {_INSIDE}/monitor\nosd data = {_INSIDE}/osd\nadmin socket = {_INSIDE}/run/$name.asok\n"
             "mon allow pool size one = true\nosd pool default size = 1\nosd pool default min size = 1\nosd pool default pg num = 4\n"
