@@ -15,8 +15,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.database_
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import PLATFORMS
 from lab import builds
-from lab.platforms import charts
-from tests.platforms.test_shapes import rendered
+from tests.platforms.rendering import chart_of, rendered
 
 PARAMS: dict[str, Any] = {"server": "db.example.com", "port": 5432, "sslmode": "require", "replica_server": "reader.example.com"}
 PLACE = {
@@ -33,7 +32,7 @@ class Chart:
     def __init__(self, platform: str, folder: Path) -> None:
         self.platform = platform
         self.folder = folder
-        self.chart = charts.assemble(platform, folder / "chart")
+        self.chart = chart_of(platform, folder / "chart")
 
     def settings(self, values: dict[str, Any] | None = None) -> Settings:
         """Everything that a move may look at, as the chart states it."""

@@ -16,9 +16,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.plan import A
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import PLATFORMS
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import MetricsStore
 from lab import builds
-from lab.platforms import charts
+from tests.platforms.rendering import chart_of, rendered
 from tests.platforms.test_overlays import options
-from tests.platforms.test_shapes import rendered
 
 FIELDS = {
     "url": "http://metrics.example.com:8086",
@@ -40,7 +39,7 @@ class Chart:
         facts = PLATFORMS[name].metrics
         assert facts is not None
         self.facts: MetricsStore = facts
-        self.chart = charts.assemble(name, folder / "chart")
+        self.chart = chart_of(name, folder / "chart")
         self._made: dict[str, Settings] = {}
 
     def settings(self, values: dict[str, Any]) -> Settings:

@@ -16,8 +16,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.plan import A
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import PLATFORMS
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import ObjectStorage, Way
 from lab import builds
-from lab.platforms import charts
-from tests.platforms.test_shapes import DOMAIN, rendered
+from tests.platforms.rendering import chart_of, rendered
+from tests.platforms.test_shapes import DOMAIN
 
 WAYS = [
     pytest.param(name, number, id=f"{name}-{way.provider}{'-address' if way.addressed else ''}")
@@ -65,7 +65,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple
 
     @functools.cache
     def of(name: str) -> tuple[Path, Settings]:
-        folder = charts.assemble(name, tmp_path_factory.mktemp(name) / "chart")
+        folder = chart_of(name, tmp_path_factory.mktemp(name) / "chart")
         return folder, settings_of(PLATFORMS[name].object_storage, rendered(builds.binary("helm"), folder, name, *options(name)))
 
     return of

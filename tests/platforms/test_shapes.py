@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,10 @@ import yaml
 from lab import builds, paths
 from lab.platforms import charts
 from tests.platforms.reduction import name_of, reduced
+from tests.platforms.rendering import PLACES, chart_of, parsed, rendered
 
 TABLES = Path(__file__).parent / "shapes"
 DOMAIN = "example.com"
-GATEWAY_API = "gateway.networking.k8s.io/v1"
-#: names in the tables: namespace and release
-PLACES = {"hephy": "deis", "deis": "deis", "drycc-1.8": "drycc", "drycc-head": "drycc"}
-
-
-def parsed(text: str) -> list[dict[str, Any]]:
-    """The documents of a YAML text, by the quick loader: the tables are long."""
-    return [document for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document]
 
 
 def read(name: str) -> dict[str, Any]:
@@ -87,15 +79,6 @@ def helm() -> Path:
     return builds.binary("helm")
 
 
-def rendered(helm: Path, chart: Path, platform: str, *options: str) -> list[dict[str, Any]]:
-    """What `helm template` gives, without any cluster."""
-    space = PLACES[platform]
-    command = [str(helm), "template", space, str(chart), "-n", space, "--api-versions", GATEWAY_API, *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"HOME": str(chart.parent), "PATH": "/usr/bin:/bin"})
-    assert done.returncode == 0, done.stderr
-    return parsed(done.stdout)
-
-
 @pytest.fixture(scope="module", params=charts.names())
 def platform(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -103,7 +86,7 @@ def platform(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def chart(platform: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return charts.assemble(platform, tmp_path_factory.mktemp(platform) / "chart")
+    return chart_of(platform, tmp_path_factory.mktemp(platform) / "chart")
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +220,7 @@ def test_what_the_keys_turn_on_and_off(helm: Path, tmp_path: Path) -> None:
 
     def names(platform: str, *settings: str) -> dict[str, dict[str, Any]]:
         options = [word for setting in settings for word in ("--set", setting)]
-        chart = charts.assemble(platform, tmp_path / platform)
+        chart = chart_of(platform, tmp_path / platform)
         return {name_of(document): reduced(document) for document in rendered(helm, chart, platform, *options)}
 
     hephy = names("hephy")
@@ -297,7 +280,7 @@ def test_what_the_keys_turn_on_and_off(helm: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("kubernetes", "version"), [("1.9.0", "v1beta1"), ("1.10.0", "v1alpha1"), ("1.36.0", "v1alpha1")])
 def test_deis_takes_every_kubernetes_from_1_10_on_for_an_old_one(helm: Path, tmp_path: Path, kubernetes: str, version: str) -> None:
     """So that nothing is rendered there: a server of that age does not have the version that the chart chooses, helm template has them all."""
-    chart = charts.assemble("deis", tmp_path / "chart")
+    chart = chart_of("deis", tmp_path / "chart")
     roles = [
         document for document in rendered(helm, chart, "deis", "--set", "global.use_rbac=true", "--kube-version", kubernetes) if "Role" in document["kind"]
     ]
