@@ -74,6 +74,13 @@ def database_away(platform: Installed) -> Iterator[None]:
     platform.cluster.kubectl(*inside, "cd /usr/local/bin && cp -p is_running is_running.kept && printf '#!/bin/sh\nexit 1\n' > is_running")
     try:
         until(lambda: not any(map(is_ready, pods(platform, DATABASE))), "a database that is not ready")
+
+        def noticed() -> bool:
+            # What the controller has open would stay open: it keeps its connections for ten minutes.
+            sql(platform, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'")
+            return not any(map(is_ready, pods(platform, CONTROLLER)))
+
+        until(noticed, "a controller that is not ready")
         yield
     finally:
         platform.cluster.kubectl(*inside, "cd /usr/local/bin && mv is_running.kept is_running")
@@ -83,7 +90,6 @@ def database_away(platform: Installed) -> Iterator[None]:
 def test_database_away(hephy: Installed) -> None:
     succeeded(attempt(hephy, REGISTRATION))
     with database_away(hephy):
-        until(lambda: not any(map(is_ready, pods(hephy, CONTROLLER))), "a controller that is not ready")
         closed = attempt(hephy, REGISTRATION, check=True, retry_timeout=2)
         assert succeeded(closed)["changed"] is False
         assert finding(closed)["status"] == "unknown", "the configuration is right, but nobody answers"
