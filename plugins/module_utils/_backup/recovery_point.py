@@ -48,7 +48,6 @@ _RULES = ("last", "daily", "weekly", "monthly", "yearly")
 ARGUMENTS: Dict[str, Any] = merge(
     REPOSITORY_ARGUMENTS,
     {
-        "state": {"type": "str", "choices": ["present"], "default": "present"},
         "kinds": {"type": "list", "elements": "str", "choices": sorted(KINDS), "required": True},
         "max_age": {"type": "str", "default": "24h"},
         "proof": {"type": "str", "choices": ["restored"], "default": "restored"},
