@@ -56,8 +56,8 @@ options:
     suboptions:
       data_folder:
         description:
-          - The member's data folder, for example V(/var/lib/etcd). It is required with V(etcd) among O(kinds). The new one is made beside it, so there has to be
-            room for three snapshots and the old data.
+          - The member's data folder, for example V(/var/lib/etcd). It is required with V(etcd) among O(kinds). The new one is made beside it, so there has
+            to be room for two snapshots and half a GiB beside the old data.
           - RKE2 and K3s restore by a command of their own, which is named when their folder is given.
         type: path
       programs:

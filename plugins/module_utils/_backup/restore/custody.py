@@ -53,7 +53,7 @@ class SecretsRestore:
         self._point, self._encrypted = point, os.path.join(folder, FILE)
         # Here the new place is where it stays: the name that was given gets the number of the point.
         self._place = Place(os.path.normpath(target), point.identifier, keys)
-        self._found = Found(None, False, False, False, False, False, "")
+        self._found = Found(None, False, False, False, False, False, {})
 
     def look(self) -> None:
         self._found = self._place.look(_nobody)
@@ -134,7 +134,7 @@ def _files_of(document: Mapping[str, Any]) -> Dict[str, bytes]:
         files[f"secrets/{parts[0]}/{parts[1]}.json"] = json.dumps(entry, indent=1, sort_keys=True).encode("utf-8") + b"\n"
     for entry in document["files"]:
         path = str(entry["path"])
-        if not os.path.isabs(path) or os.path.normpath(path) != path or path == "/":
+        if not os.path.isabs(path) or os.path.normpath(path) != path or path == "/" or path.startswith("//"):
             raise NotProven(f"The file {path} has a name that cannot be.", "It is not from this collection.", "secrets")
         files[f"files{path}"] = base64.b64decode(entry["content"], validate=True)
     return files

@@ -60,7 +60,7 @@ class EtcdRestore:
         self._point, self._snapshot, self._programs = point, os.path.join(folder, FILE), options["programs"]
         self._flags = _flags(options)
         self._place = Place(target, point.identifier, keys)
-        self._found = Found(None, False, False, False, False, False, "")
+        self._found = Found(None, False, False, False, False, False, {})
 
     def look(self) -> None:
         self._found = self._place.look(_busy)

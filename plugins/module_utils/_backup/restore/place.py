@@ -11,7 +11,7 @@ import os
 import socket
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import move, remove_tree, told, write_file
 from ansible_collections.paas.hardening.plugins.module_utils._backup.signature import KeyRing
@@ -39,7 +39,7 @@ class Record:
 class Found:
     """What is there: the proved folder (``fresh``) or the remains of a restore (``remains``), what is in use (``live``), and the old one (``kept``).
 
-    ``swapped`` means that what is in use is what was restored.
+    ``swapped`` means that what is in use is what was restored. ``busy`` says of the folder in use before a swap, and of the new one, who works there.
     """
 
     record: Optional[Record]
@@ -48,7 +48,7 @@ class Found:
     live: bool
     kept: bool
     swapped: bool
-    busy: str
+    busy: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,9 @@ class Place:
         fresh, live = os.path.lexists(self.fresh), os.path.isdir(self.live)
         proved = fresh and record is not None and _inode(self.fresh) == record.inode
         swapped = live and record is not None and _inode(self.live) == record.inode
-        worker = busy(self.live) if live and not swapped else busy(self.fresh) if fresh else ""
-        return Found(record, proved, fresh and not proved, live, os.path.lexists(self.kept), swapped, worker)
+        looked = [self.live] * (live and not swapped) + [self.fresh] * fresh
+        workers = {folder: worker for folder, worker in ((folder, busy(folder)) for folder in looked) if worker}
+        return Found(record, proved, fresh and not proved, live, os.path.lexists(self.kept), swapped, workers)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -95,17 +96,18 @@ class Place:
         with told("opened", above):
             descriptor = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Conflict(f"Another restore works in {above}.", "Let it end.", above) from None
             yield
-        except BlockingIOError:
-            raise Conflict(f"Another restore works in {above}.", "Let it end.", above) from None
         finally:
             os.close(descriptor)
 
     def clear(self, found: Found) -> None:
         """Remove what an interrupted restore left of the new folder. Raises Refused when somebody uses it."""
-        if found.busy and found.remains:
-            raise Refused(f"{self.fresh} is in use: {found.busy}.", "It was never proved: find out who started that.", self.fresh)
+        if self.fresh in found.busy:
+            raise Refused(f"{self.fresh} is in use: {found.busy[self.fresh]}.", "It was never proved: find out who started that.", self.fresh)
         remove_tree(self.fresh)
 
     def publish(self, folder: str, proof: Proof, seconds: float) -> None:
@@ -132,8 +134,8 @@ class Place:
 
     def require_swappable(self, found: Found) -> None:
         """Raises Refused for a folder that somebody works in, and for old data that would be lost."""
-        if found.busy:
-            raise Refused(f"{self.live} is in use: {found.busy}.", "Stop it first, on every member: nothing that is live is ever swapped.", self.live)
+        for folder, worker in found.busy.items():
+            raise Refused(f"{folder} is in use: {worker}.", "Stop it first, on every member: nothing that is live is ever swapped.", folder)
         if found.live and found.kept:
             raise Refused(f"{self.kept} is there already.", "It is what was in use before: look at it, and move it away yourself.", self.kept)
 
