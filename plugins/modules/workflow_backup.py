@@ -24,6 +24,8 @@ description:
     compared; all else is read from the store twice, and has to be the same both times. Older versions, tags, locks and policies are not kept.
   - Its Secrets, and files of this host, are encrypted by age for two recipients at least. They are never decrypted here, so the proof says what it could
     not read.
+  - Folders of the host are kept by restic. Their files come from the point before, by links, when nothing in them has changed. All of it is restored, and
+    compared with an inventory that was made before, by mode, owner, times, links, attributes, access lists, holes, and the SHA-256 of each file.
   - A point that lacks what its restore takes is not complete, and is refused unless O(custody=reported).
   - A point is published by one rename, signed, with the SHA-256 of every file. What is torn, changed, foreign or not proved is never listed, and is said.
   - Then the points that no rule of O(retention) keeps are removed; without a rule, all of them are kept. The last proved point never goes, nor one that
@@ -45,7 +47,8 @@ requirements:
   - for postgres PostgreSQL's programs psql, pg_dump, pg_restore, initdb and postgres, 10 or newer, and no older release than the database
   - for buckets the program rclone, 1.75 or newer
   - for secrets the program age, 1.0 or newer
-  - for all but etcd the Python packages kubernetes and PyYAML
+  - for volumes the program restic, 0.18 or newer
+  - for all but etcd and volumes the Python packages kubernetes and PyYAML
 options:
   state:
     description:
@@ -93,7 +96,7 @@ options:
       - V(objects) leaves out what somebody makes again by itself (pods, jobs, replica sets), and Secrets.
     type: list
     elements: str
-    choices: [buckets, etcd, objects, postgres, secrets]
+    choices: [buckets, etcd, objects, postgres, secrets, volumes]
     required: true
   max_age:
     description: How old the newest point may be, as V(30m), V(24h), V(7d) or V(4w).

@@ -16,6 +16,8 @@ description:
     copy of it, and every key is compared. With O(state=swapped) it takes the place of the one in use by two renames; the old one is kept beside it."
   - "V(postgres): new databases on a server that you name. Each is compared table by table. What uses a database is not switched."
   - "V(secrets): a new folder, readable by its owner only, decrypted with the private key that you bring. Nothing is given to a cluster."
+  - "V(volumes): folders beside those that are in use, with owners, modes, times, links, attributes and holes, each entry compared. With O(state=swapped) they
+    take their places by two renames, when no process, mount or NFS export uses them; the old ones are kept beside them."
   - Nothing that is live is ever written to. A data folder that an etcd works in, in whatever container, is refused; so is a database that is not empty, and a
     folder that is there. What was in use before is never deleted.
   - A restore that was interrupted is begun anew by the next run. One that was proved is not repeated.
@@ -30,7 +32,7 @@ options:
   state:
     description:
       - V(restored) means that the new places are there, and proved.
-      - V(swapped) means that they are in use, too. Only V(etcd) can do that, and only with O(confirm).
+      - V(swapped) means that they are in use, too. Only V(etcd) and V(volumes) can do that, and only with O(confirm).
     type: str
     choices: [restored, swapped]
     default: restored
@@ -38,7 +40,7 @@ options:
     description: What of the point comes back.
     type: list
     elements: str
-    choices: [etcd, postgres, secrets]
+    choices: [etcd, postgres, secrets, volumes]
     required: true
   point:
     description: Identifier of the point. Without it, the newest.
@@ -119,6 +121,17 @@ options:
         type: path
       age:
         description: Path of age. Without it, it is looked for in E(PATH).
+        type: path
+  volumes:
+    description: Which folders come back, and where. Only root can do that.
+    type: dict
+    suboptions:
+      folders:
+        description: For each folder of the point the one that it is to become. Without it, all folders of the point in their own places.
+        type: dict
+        default: {}
+      restic:
+        description: Path of restic. Without it, it is looked for in E(PATH).
         type: path
 seealso:
   - module: paas.hardening.workflow_restore_drill

@@ -68,6 +68,13 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     assert [line for line in said.stderr.splitlines() if "paas-hardening-backup" in line and "tell-somebody" not in line] == []
 
 
+def test_only_who_restores_files_may_make_what_files_can_be() -> None:
+    etcd, files = (wished(kinds=kinds)[2].content.decode() for kinds in (["etcd"], ["volumes"]))
+    for line in ("PrivateDevices=yes", "RestrictSUIDSGID=yes"):
+        assert (line in etcd, line in files) == (True, False)
+    assert ("CAP_MKNOD" in etcd, "CAP_MKNOD" in files) == (False, True)
+
+
 def test_units_hold_no_secret_and_no_option_and_the_options_are_for_their_account_only() -> None:
     program, document, service, timer = wished(schedule={"on_calendar": "daily", "account": "keeper"}, repository="/srv/50% of $all/points")
     assert (document.mode, document.owner) == (0o600, "keeper")

@@ -103,7 +103,7 @@ class SecretsRestore:
             place = os.path.join(place, part)
             make_folder(place)
 
-    def swap(self) -> None:
+    def swap(self, change: Change) -> None:
         """Nothing is: they are for who gives them to a cluster."""
 
     def outcome(self) -> Outcome:

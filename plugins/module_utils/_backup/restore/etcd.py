@@ -98,7 +98,7 @@ class EtcdRestore:
             _own_as(unproved, place.live)
             place.publish(unproved, proof, answered - begun)
 
-    def swap(self) -> None:
+    def swap(self, change: Change) -> None:
         self._place.swap(_busy)
 
     def outcome(self) -> Outcome:

@@ -22,6 +22,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.pla
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.postgres import ARGUMENTS as POSTGRES_ARGUMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.postgres import PostgresRestore
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.restorer import CONTENT, Outcome, Restorer
+from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.volumes import ARGUMENTS as VOLUMES_ARGUMENTS
+from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.volumes import VolumesRestore
 from ansible_collections.paas.hardening.plugins.module_utils._core.arguments import merge
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotFound, NotProven
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Proof
@@ -30,7 +32,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.retry import 
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
 
 RESTORED, SWAPPED = "restored", "swapped"
-KINDS = ("etcd", "postgres", "secrets")
+KINDS = ("etcd", "postgres", "secrets", "volumes")
 ARGUMENTS: Dict[str, Any] = merge(
     REPOSITORY_ARGUMENTS,
     {
@@ -41,6 +43,7 @@ ARGUMENTS: Dict[str, Any] = merge(
         "etcd": {"type": "dict", "options": ETCD_ARGUMENTS, "apply_defaults": True},
         "postgres": {"type": "dict", "options": POSTGRES_ARGUMENTS, "apply_defaults": True},
         "secrets": {"type": "dict", "options": SECRETS_ARGUMENTS, "apply_defaults": True, "no_log": False},
+        "volumes": {"type": "dict", "options": VOLUMES_ARGUMENTS, "apply_defaults": True},
         "timeout": {"type": "int", "default": 3600},
     },
 )
@@ -96,6 +99,8 @@ class Restore:
             return EtcdRestore(params["etcd"], point, folder, keys)
         if kind == "postgres":
             return PostgresRestore(params["postgres"], point, folder)
+        if kind == "volumes":
+            return VolumesRestore(params["volumes"], point, folder, keys)
         return SecretsRestore(params["secrets"], point, folder, keys)
 
     def observe(self) -> Observed:
@@ -118,7 +123,7 @@ class Restore:
         change = plan.changes[0]
         restorer = self._owners[str(change.ref)]
         if change.path != CONTENT:
-            restorer.swap()
+            restorer.swap(change)
             return
         self._verify()
         restorer.restore(change, Deadline(self._timeout))

@@ -111,7 +111,7 @@ class PostgresRestore:
         with client.session(into) as session:
             target.mark(session, into.database, target.RESTORED, made.id, self._mark())
 
-    def swap(self) -> None:
+    def swap(self, change: Change) -> None:
         """Nothing is: whoever uses a database has to be told."""
 
     def outcome(self) -> Outcome:

@@ -58,7 +58,7 @@ class Restorer(Protocol):
     def restore(self, change: Change, deadline: Deadline) -> None:
         """Restore to the new place and prove it there. Raises NotProven; then nothing is left there."""
 
-    def swap(self) -> None:
+    def swap(self, change: Change) -> None:
         """Put it in use."""
 
     def outcome(self) -> Outcome:

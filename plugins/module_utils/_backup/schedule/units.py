@@ -68,7 +68,7 @@ ProtectSystem=strict
 ReadWritePaths={writable}
 ProtectHome=read-only
 PrivateTmp=yes
-PrivateDevices=yes
+PrivateDevices={plain}
 PrivateIPC=yes
 ProtectClock=yes
 ProtectHostname=yes
@@ -81,11 +81,12 @@ CapabilityBoundingSet={capabilities}
 LockPersonality=yes
 RestrictNamespaces=yes
 RestrictRealtime=yes
-RestrictSUIDSGID=yes
+RestrictSUIDSGID={plain}
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 SystemCallArchitectures=native
 """
 _CAPABILITIES = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_KILL CAP_SETGID CAP_SETUID"
+_FILE_CAPABILITIES = "CAP_FSETID CAP_MKNOD CAP_SETFCAP CAP_SYS_ADMIN"
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class Wish:
 
     def files(self, program: bytes, home: str) -> Tuple[File, ...]:
         """Return all files of the schedule. ``home`` is the account's home folder."""
-        places, repository = self.places, str(self.options["repository"])
+        places, repository, files = self.places, str(self.options["repository"]), "volumes" in self.options["kinds"]
         # The repository may not be there yet: the first run makes it.
         writable = [os.path.dirname(repository) if repository.rpartition("/")[0] else repository]
         writable += [folder for folder in (str(self.options["postgres"]["scratch_folder"]),) if not _below(folder, _PRIVATE)]
@@ -175,7 +176,9 @@ class Wish:
             state=os.path.basename(places.state),
             home=f"Environment={_path(f'HOME={home}')}",
             writable=" ".join(_path(path) for path in dict.fromkeys(writable)),
-            capabilities=_CAPABILITIES if self.account == ROOT else "",
+            capabilities=(f"{_CAPABILITIES} {_FILE_CAPABILITIES}" if files else _CAPABILITIES) if self.account == ROOT else "",
+            # Whoever proves files by a restore makes some that are setuid, and devices.
+            plain="no" if files else "yes",
         )
         timer = _TIMER.format(name=places.name, calendar=self.calendar, delay=self.delay, service=places.service)
         contents = (
@@ -221,7 +224,7 @@ def wish_of(params: Mapping[str, Any], arguments: Mapping[str, Any], interpreter
 
 def _refuse_passing(options: Mapping[str, Any]) -> None:
     """Refuse what is there now, but not when the timer goes off. Raises Invalid."""
-    if set(options["kinds"]) - {"etcd"}:
+    if set(options["kinds"]) - {"etcd", "volumes"}:
         kubeconfig = options["cluster"]["kubeconfig"]
         if not isinstance(kubeconfig, str) or not os.path.isabs(kubeconfig):
             raise Invalid(

@@ -73,6 +73,7 @@ class Difference:
 
 def names(folder: str) -> Iterator[Tuple[str, os.stat_result]]:
     """Yield every path below a folder with its state, the folder itself first, in the order of ``order``.
+
     Other file systems mounted there are named, not entered. Raises Forbidden for what cannot be entered, Unavailable for a disk that fails.
     """
     with told("looked at", folder):
