@@ -98,10 +98,22 @@ def test_units_hold_no_secret_and_no_option_and_the_options_are_for_their_accoun
         ({"schedule": {"on_calendar": "daily", "timeout": "soon"}}, "schedule.timeout"),
         ({"kinds": ["objects"]}, "cluster.kubeconfig"),
         ({"kinds": ["objects"], "cluster": {"kubeconfig": {"apiVersion": "v1"}}}, "cluster.kubeconfig"),
+        ({"kinds": ["volumes"], "schedule": {"on_calendar": "daily", "account": "keeper"}}, "schedule.account"),
         ({"repository": "/tmp/points"}, "repository"),
         ({"repository": "/var/tmp/points"}, "repository"),
     ],
-    ids=["a line more", "no time", "a path for a name", "a unit with a line more", "no length of time", "no kubeconfig", "a secret", "in /tmp", "in /var/tmp"],
+    ids=[
+        "a line more",
+        "no time",
+        "a path for a name",
+        "a unit with a line more",
+        "no length of time",
+        "no kubeconfig",
+        "a secret",
+        "files of others",
+        "in /tmp",
+        "in /var/tmp",
+    ],
 )
 def test_what_a_timer_cannot_do_is_refused(changed: Mapping[str, Any], option: str) -> None:
     with pytest.raises(Invalid) as refusal:

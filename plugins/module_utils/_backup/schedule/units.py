@@ -210,6 +210,8 @@ def wish_of(params: Mapping[str, Any], arguments: Mapping[str, Any], interpreter
         raise Invalid(f"schedule.on_failure is {on_failure!r}.", "Name a unit of systemd: tell-somebody.service.", "schedule.on_failure")
     options = {name: value for name, value in _absolute(params, arguments).items() if name not in ("schedule", "state")}
     _refuse_passing(options)
+    if "volumes" in options["kinds"] and schedule["account"] != ROOT:
+        raise Invalid(f"schedule.account is {schedule['account']}, and only root can keep volumes.", "Give them a schedule of their own.", "schedule.account")
     return Wish(
         places_of(schedule),
         calendar,

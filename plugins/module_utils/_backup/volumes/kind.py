@@ -17,7 +17,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.kind import
 from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes import walk
 from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.engine import Engine, find
 from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.walk import SILLY, SOCKET, Entry, Stamp
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Forbidden, Invalid, NotProven, Refused
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Forbidden, Invalid, NotProven, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Proof
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 
@@ -131,7 +131,7 @@ class Volumes:
         return Taken({"host": host(), "folders": about, "left_out": _LEFT_OUT}, tools, instant, proof, seconds, steps)
 
     def _kept(self, engine: Engine, store: str, source: str, folder: str, number: int, place: str, deadline: Deadline) -> Dict[str, Any]:
-        """Keep one folder, and say what it held. Raises Conflict when something changed meanwhile that was not named as changing."""
+        """Keep one folder, and say what it held. Raises Refused when something changed meanwhile that was not named as changing."""
         noted = os.path.join(place, "stamps")
         with told("written", noted), open(noted, "w", encoding="ascii") as file:
             file.writelines(f"{json.dumps(stamp)}\n" for stamp in walk.stamps(source))
@@ -142,7 +142,7 @@ class Volumes:
         stray = unexpected(moving, self._options["changing"])
         if stray:
             more = f" and {len(stray) - _SHOWN} more" if len(stray) > _SHOWN else ""
-            raise Conflict(
+            raise Refused(
                 f"{source} changed while it was read: {', '.join(stray[:_SHOWN])}{more}.",
                 "Let its writers stand still, name a snapshot of its file system instead, or name in volumes.changing what need not be whole.",
                 "volumes.changing",
