@@ -18,6 +18,9 @@ description:
   - "V(secrets): a new folder, readable by its owner only, decrypted with the private key that you bring. Nothing is given to a cluster."
   - "V(volumes): folders beside those that are in use, with owners, modes, times, links, attributes and holes, each entry compared. With O(state=swapped) they
     take their places by two renames, when no process, mount or NFS export uses them; the old ones are kept beside them."
+  - "V(objects): those that the cluster does not have, in the order in which they need each other, once the cluster has judged them in a dry run. Volumes
+    come with C(Retain) and a claim by name, so that each claim is bound to its old volume and nobody else's; workloads come without pods, and are started by
+    O(state=swapped). What is there already is left as it is."
   - Nothing that is live is ever written to. A data folder that an etcd works in, in whatever container, is refused; so is a database that is not empty, and a
     folder that is there. What was in use before is never deleted.
   - A restore that was interrupted is begun anew by the next run. One that was proved is not repeated.
@@ -27,12 +30,13 @@ extends_documentation_fragment:
 author:
   - the paas.hardening contributors (@paas-hardening)
 requirements:
-  - for each kind the programs that M(paas.hardening.workflow_backup) names for it; for postgres no server programs
+  - for objects the Python packages kubernetes and PyYAML
+  - for each other kind the programs that M(paas.hardening.workflow_backup) names for it; for postgres no server programs
 options:
   state:
     description:
       - V(restored) means that the new places are there, and proved.
-      - V(swapped) means that they are in use, too. Only V(etcd) and V(volumes) can do that, and only with O(confirm).
+      - V(swapped) means that they are in use, too. Only V(etcd), V(volumes) and V(objects) can do that, and only with O(confirm).
     type: str
     choices: [restored, swapped]
     default: restored
@@ -40,13 +44,15 @@ options:
     description: What of the point comes back.
     type: list
     elements: str
-    choices: [etcd, postgres, secrets, volumes]
+    choices: [etcd, objects, postgres, secrets, volumes]
     required: true
   point:
     description: Identifier of the point. Without it, the newest.
     type: str
   confirm:
-    description: The name of this very host, as C(hostname) says it, for O(state=swapped). Type it; a variable that is always right confirms nothing.
+    description:
+      - The name of this very host, as C(hostname) says it, for O(state=swapped). Type it; a variable that is always right confirms nothing.
+      - For V(objects) the uid of the cluster's namespace C(kube-system), with any O(state); C(kubectl get namespace kube-system -o jsonpath={.metadata.uid}).
     type: str
   timeout:
     description: Seconds that restore and proof of one thing may take.
@@ -77,6 +83,25 @@ options:
       cluster_name:
         description: A new name, the same on each member, by which they know each other and no member of the old cluster. Required for several members.
         type: str
+  objects:
+    description: In which cluster the objects are made.
+    type: dict
+    suboptions:
+      kubeconfig:
+        description: Its kubeconfig. It is required with V(objects) among O(kinds).
+        type: path
+      context:
+        description: The context of it to use; its current one by default.
+        type: str
+      kinds:
+        description: Which kinds of objects, as V(PersistentVolume). With an empty list all that the point has.
+        type: list
+        elements: str
+        default: []
+      bind_timeout:
+        description: Seconds that claims may take to be bound to their volumes.
+        type: int
+        default: 120
   postgres:
     description: Where databases come back.
     type: dict

@@ -18,6 +18,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.cus
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.custody import SecretsRestore
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.etcd import ARGUMENTS as ETCD_ARGUMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.etcd import EtcdRestore
+from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.objects import ARGUMENTS as OBJECTS_ARGUMENTS
+from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.objects import ObjectsRestore
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.place import require_confirmation
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.postgres import ARGUMENTS as POSTGRES_ARGUMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.postgres import PostgresRestore
@@ -32,7 +34,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.retry import 
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
 
 RESTORED, SWAPPED = "restored", "swapped"
-KINDS = ("etcd", "postgres", "secrets", "volumes")
+KINDS = ("etcd", "objects", "postgres", "secrets", "volumes")
 ARGUMENTS: Dict[str, Any] = merge(
     REPOSITORY_ARGUMENTS,
     {
@@ -41,6 +43,7 @@ ARGUMENTS: Dict[str, Any] = merge(
         "point": {"type": "str"},
         "confirm": {"type": "str"},
         "etcd": {"type": "dict", "options": ETCD_ARGUMENTS, "apply_defaults": True},
+        "objects": {"type": "dict", "options": OBJECTS_ARGUMENTS, "apply_defaults": True},
         "postgres": {"type": "dict", "options": POSTGRES_ARGUMENTS, "apply_defaults": True},
         "secrets": {"type": "dict", "options": SECRETS_ARGUMENTS, "apply_defaults": True, "no_log": False},
         "volumes": {"type": "dict", "options": VOLUMES_ARGUMENTS, "apply_defaults": True},
@@ -81,7 +84,10 @@ class Restore:
             unswapped = [kind for kind, restorer in self._restorers.items() if not restorer.swaps]
             if unswapped:
                 raise Invalid(f"{', '.join(unswapped)} cannot be swapped from here.", "Restore it, and do by hand what the result says.", "state")
-            require_confirmation(self._confirm, f"the point {self._point.identifier}")
+            if "objects" in self._restorers and len(self._restorers) > 1:
+                raise Invalid("objects are put in use by themselves.", "A cluster is confirmed by another name than a host: use two tasks.", "kinds")
+            if "objects" not in self._restorers:
+                require_confirmation(self._confirm, f"the point {self._point.identifier}")
         self._owners: Dict[str, Restorer] = {}
         self._verified = False
 
@@ -97,6 +103,8 @@ class Restore:
         point, keys, folder = self._point, self._catalogue.keys, os.path.join(self._catalogue.folder_of(self._point), kind)
         if kind == "etcd":
             return EtcdRestore(params["etcd"], point, folder, keys)
+        if kind == "objects":
+            return ObjectsRestore(params["objects"], point, folder, self._confirm)
         if kind == "postgres":
             return PostgresRestore(params["postgres"], point, folder)
         if kind == "volumes":

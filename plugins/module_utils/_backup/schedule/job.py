@@ -144,7 +144,9 @@ class Schedule:
         """Let systemd have the timer as its file says, or no more."""
         places = self._places
         if not self._files:
-            do(["systemctl", "disable", "--now", "--quiet", places.timer])
+            do(["systemctl", "stop", places.timer])
+            if os.path.lexists(places.timer_file):
+                do(["systemctl", "disable", "--quiet", places.timer])
             return
         do(["systemctl", "daemon-reload"])
         do(["systemctl", "enable", "--quiet", places.timer])
