@@ -6,11 +6,13 @@ import fcntl
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore import etcd, postgres
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.custody import _files_of
+from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.objects import RESTING, resting
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.place import Place, identity, require_confirmation
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Invalid, NotProven, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Check, Proof
@@ -188,3 +190,16 @@ def test_a_password_is_read_from_a_file_of_ours_alone(tmp_path: Path) -> None:
         postgres._password(str(file))
     with pytest.raises(Invalid, match="cannot be read"):
         postgres._password(str(tmp_path / "none"))
+
+
+def test_a_workload_comes_back_at_rest_and_knows_what_it_was() -> None:
+    def made(kind: str, **spec: object) -> dict[str, Any]:
+        return resting({"kind": kind, "metadata": {"name": "x", "annotations": {"a": "b"}}, "spec": dict(spec)})
+
+    assert made("Deployment", replicas=3)["spec"] == {"replicas": 0}
+    assert made("Deployment", replicas=3)["metadata"]["annotations"] == {"a": "b", RESTING: "3"}
+    assert made("StatefulSet")["metadata"]["annotations"][RESTING] == "1"
+    assert made("Deployment", replicas=0)["metadata"]["annotations"][RESTING] == "0"
+    assert (made("CronJob")["spec"], made("CronJob")["metadata"]["annotations"][RESTING]) == ({"suspend": True}, "false")
+    assert made("CronJob", suspend=True)["metadata"]["annotations"][RESTING] == "true"
+    assert made("ConfigMap") == {"kind": "ConfigMap", "metadata": {"name": "x", "annotations": {"a": "b"}}, "spec": {}}
