@@ -214,13 +214,14 @@ class ObjectsRestore:
 def resting(document: Mapping[str, Any]) -> Dict[str, Any]:
     """Return an object as it is made: a workload without pods, so that none starts before its Secrets and its data are there. Pure."""
     found: Dict[str, Any] = copy.deepcopy(dict(document))
-    kind, spec = found["kind"], found.get("spec") or {}
+    kind = found["kind"]
+    if kind not in (*_SCALED, _SUSPENDED):
+        return found
+    spec: Dict[str, Any] = found.setdefault("spec", {})
     if kind in _SCALED:
         before, spec["replicas"] = str(spec.get("replicas", 1)), 0
-    elif kind == _SUSPENDED:
-        before, spec["suspend"] = "true" if spec.get("suspend") else "false", True
     else:
-        return found
+        before, spec["suspend"] = "true" if spec.get("suspend") else "false", True
     found["metadata"]["annotations"] = {**(found["metadata"].get("annotations") or {}), RESTING: before}
     return found
 
