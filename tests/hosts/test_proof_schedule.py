@@ -161,12 +161,12 @@ def test_two_runs_never_overlap(keeper: Keeper) -> None:
     assert processes.wait_until(lambda: keeper.shown(SERVICE, "ActiveState") == "inactive", 30, pause=0.2)
     time.sleep(11)
     before = keeper.points()
-    keeper.host.run(f"systemd-run --quiet --unit=holder flock {REPOSITORY}/lock sleep 8")
+    keeper.host.run(f"systemd-run --quiet --unit=holder flock {REPOSITORY}/lock sleep 14")
     keeper.host.run(f"systemctl start --no-block {SERVICE}; systemctl start --no-block {SERVICE}")
     time.sleep(4)
     assert keeper.shown(SERVICE, "ActiveState") == "activating"
     assert keeper.info()["schedule"]["running"] is True
-    assert keeper.host.run("pgrep -fc backup-etcd.pyz || true").strip() == "1"
+    assert keeper.host.run("pgrep -fc 'backup-etcd[.]pyz' || true").strip() == "1"
     refused = keeper.schedule(state="absent")
     assert refused.result("Backup")["failure"]["reason"] == "Refused", refused.output
     await_point(keeper, before)
@@ -202,7 +202,7 @@ def test_a_run_that_fails_is_told_and_the_next_one_heals(keeper: Keeper) -> None
     assert processes.wait_until(lambda: keeper.info()["schedule"]["outcome"] == "failed", 90, pause=2)
     told = keeper.info()
     assert any("failed" in problem["what"] and "etcd" in problem["what"] for problem in told["problems"]), told
-    assert keeper.shown(SERVICE, "Result") == "exit-code"
+    assert processes.wait_until(lambda: keeper.shown(SERVICE, "Result") == "exit-code", 30, pause=0.5)
     keeper.host.run("systemctl start etcd")
     before = keeper.points()
     await_point(keeper, before)
