@@ -161,7 +161,7 @@ def test_two_runs_never_overlap(keeper: Keeper) -> None:
     assert processes.wait_until(lambda: keeper.shown(SERVICE, "ActiveState") == "inactive", 30, pause=0.2)
     time.sleep(11)
     before = keeper.points()
-    keeper.host.run(f"systemd-run --quiet --unit=holder flock {REPOSITORY}/lock sleep 14")
+    keeper.host.run(f"systemd-run --quiet --unit=holder flock {REPOSITORY}/lock sleep 120")
     keeper.host.run(f"systemctl start --no-block {SERVICE}; systemctl start --no-block {SERVICE}")
     time.sleep(4)
     assert keeper.shown(SERVICE, "ActiveState") == "activating"
@@ -169,6 +169,7 @@ def test_two_runs_never_overlap(keeper: Keeper) -> None:
     assert keeper.host.run("pgrep -fc 'backup-etcd[.]pyz' || true").strip() == "1"
     refused = keeper.schedule(state="absent")
     assert refused.result("Backup")["failure"]["reason"] == "Refused", refused.output
+    keeper.host.run("systemctl stop holder")
     await_point(keeper, before)
     assert processes.wait_until(lambda: keeper.shown(SERVICE, "ActiveState") == "inactive", 30, pause=0.2)
     assert len(keeper.points()) == len(before) + 1

@@ -12,7 +12,7 @@ import shutil
 import time
 from typing import Any, Dict, List, Mapping, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import FOLDER_MODE, free_bytes, remove_tree, told
+from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import FOLDER_MODE, free_bytes, make_folder, remove_tree, told
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.content import Content
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.kind import FILE
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.programs import Programs, find
@@ -84,12 +84,14 @@ class EtcdRestore:
         if free_bytes(os.path.dirname(place.live)) < needed:
             raise Refused(f"{os.path.dirname(place.live)} has no {needed >> 20} MiB free.", "Make room there: the old data stay, too.", place.live)
         expected = Expected(Content(int(about["keys"]), str(about["content"])), int(about["revision"]), int(about["revision"]))
-        unproved, copy = f"{place.fresh}.unproved", f"{place.fresh}.copy"
+        # All that is not proved yet lies in one folder, whoever makes names in it.
+        work = f"{place.fresh}.unproved"
+        unproved, copy = os.path.join(work, "data"), os.path.join(work, "copy")
         with place.alone(), contextlib.ExitStack() as ends:
             place.clear(self._found)
-            for left in (unproved, copy):
-                remove_tree(left)
-                ends.callback(remove_tree, left)
+            remove_tree(work)
+            ends.callback(remove_tree, work)
+            make_folder(work)
             begun = time.monotonic()
             restore(programs, snapshot.path, snapshot.sha256, unproved, bump_for(time.time() - self._point.instant), deadline, self._flags)
             proof, answered = _proved_on_a_copy(programs, unproved, copy, expected, deadline)
