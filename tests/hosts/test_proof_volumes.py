@@ -136,10 +136,10 @@ def test_a_flipped_bit_is_red(files: Files) -> None:
     name = done["point"]["identifier"]
     pack = files.host.run(f"find {REPOSITORY}/points/{name}/volumes/restic/data -type f -size +1000k | head -1").strip()
     flip = "import sys; f = open(sys.argv[1], 'r+b'); f.seek(500000); b = f.read(1); f.seek(500000); f.write(bytes([b[0] ^ 1]))"
-    files.host.run(f"python3 -c '{flip}' {pack}")
+    files.host.run(f"python3 - {pack}", stdin=flip)
     assert files.play("workflow_restore_drill").result("Do")["failure"]["reason"] == "NotProven"
     assert files.restore().result("Do")["failure"]["reason"] == "NotProven"
-    files.host.run(f"python3 -c '{flip}' {pack}")
+    files.host.run(f"python3 - {pack}", stdin=flip)
     assert files.host.run(f"ls -d {EXPORTS}.* 2>/dev/null || true") == ""
 
 
