@@ -70,7 +70,9 @@ class Files:
         words = (
             "find . -not -name '.nfs*' -not -type s -printf '%P|%y|%m|%U|%G|%T@|%l|%n\\n' | sort | sha256sum",
             "find . -type f -not -name '.nfs*' -print0 | sort -z | xargs -0 sha256sum | sha256sum",
-            "getfacl -R -p -n . 2>/dev/null | grep -v socket | sha256sum; getfattr -R -d -m - -e hex -h . 2>/dev/null | sha256sum; getcap -r . | sha256sum",
+            "find . -not -type s -not -name '.nfs*' -print0 | sort -z | xargs -0 getfacl -p -n 2>/dev/null | sha256sum",
+            "find . -not -type s -not -name '.nfs*' -print0 | sort -z | xargs -0 getfattr -d -m - -e hex -h 2>/dev/null | sha256sum",
+            "getcap -r . | sort | sha256sum",
         )
         return self.host.run(f"cd '{folder}' && " + " && ".join(words))
 
