@@ -175,7 +175,7 @@ def test_names_out_of_a_point_never_leave_their_folder() -> None:
     for secret in ({"namespace": "..", "name": "a"}, {"namespace": "a", "name": "../../x"}, {"namespace": "a/b", "name": "x"}):
         with pytest.raises(NotProven):
             _files_of({**whole, "secrets": [{"metadata": secret}]})
-    for path in ("/etc/../root/x", "etc/x", "/", "//etc"):
+    for path in ("/etc/../srv/x", "etc/x", "/", "//etc"):
         with pytest.raises(NotProven):
             _files_of({**whole, "files": [{"path": path, "content": ""}]})
 
