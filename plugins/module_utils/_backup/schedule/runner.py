@@ -82,7 +82,7 @@ def _note(folder: str, what: History) -> List[str]:
 
 
 def _stop(number: int, frame: Any) -> None:
-    sys.exit(128 + number)
+    raise SystemExit(128 + number)
 
 
 def _say(lines: List[str], status: int) -> int:
