@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.paas.hardening.plugins.module_utils._backup.recovery_point import VERB
+from ansible_collections.paas.hardening.plugins.module_utils._backup.scheduling import VERB
 from ansible_collections.paas.hardening.plugins.plugin_utils._in_process import InProcessAction
 
 

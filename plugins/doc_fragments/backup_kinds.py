@@ -104,6 +104,36 @@ options:
         description: Seconds that it may take.
         type: int
         default: 120
+  volumes:
+    description: Which folders of this host are kept, such as those that an NFS server exports or that volumes of the cluster lie in. Only root can do that.
+    type: dict
+    suboptions:
+      folders:
+        description: The folders. What is mounted in them is left out. A snapshot of their file system, mounted beside them, is better than what is in use.
+        type: list
+        elements: path
+        default: []
+      changing:
+        description:
+          - Patterns of paths below a folder that may change while they are read, as V(logs/*). They are kept as they were found, and not compared.
+          - Anything else that changes meanwhile makes the point worthless, and is said.
+        type: list
+        elements: str
+        default: []
+      databases:
+        description:
+          - Folders of databases that stand still during the copy. A database that is found and not named is refused, since a copy of its files while it runs is
+            no backup.
+        type: list
+        elements: path
+        default: []
+      restic:
+        description: Path of restic. Without it, it is looked for in E(PATH).
+        type: path
+      timeout:
+        description: Seconds that reading and proof may take.
+        type: int
+        default: 7200
   etcd:
     description: How etcd is reached.
     type: dict

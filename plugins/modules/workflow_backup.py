@@ -24,11 +24,17 @@ description:
     compared; all else is read from the store twice, and has to be the same both times. Older versions, tags, locks and policies are not kept.
   - Its Secrets, and files of this host, are encrypted by age for two recipients at least. They are never decrypted here, so the proof says what it could
     not read.
+  - Folders of the host are kept by restic. Their files come from the point before, by links, when nothing in them has changed. All of it is restored, and
+    compared with an inventory that was made before, by mode, owner, times, links, attributes, access lists, holes, and the SHA-256 of each file.
   - A point that lacks what its restore takes is not complete, and is refused unless O(custody=reported).
   - A point is published by one rename, signed, with the SHA-256 of every file. What is torn, changed, foreign or not proved is never listed, and is said.
   - Then the points that no rule of O(retention) keeps are removed; without a rule, all of them are kept. The last proved point never goes, nor one that
     another needs. Points of which nothing safe can be said, since a clock jumped or a link is missing, are kept, and said.
   - For etcd alone no credentials of Kubernetes are needed. Run it on a host that reaches the member, often a control plane node itself.
+  - With O(state=scheduled) a timer of systemd does all of this on the host where the task runs, again and again, with the options of this very task. What the
+    timer starts is one file with the code of this module; it needs Python and the programs below, and neither Ansible nor a controller that is awake. A run
+    that was missed while the host was off is made up. Two runs never overlap. What became of the last one is read by
+    M(paas.hardening.workflow_backup_info).
   - The repository is not encrypted but for the Secrets. Keep it on an encrypted disk, and do not rely on one copy of it.
 extends_documentation_fragment:
   - paas.hardening.attributes
@@ -41,13 +47,48 @@ requirements:
   - for postgres PostgreSQL's programs psql, pg_dump, pg_restore, initdb and postgres, 10 or newer, and no older release than the database
   - for buckets the program rclone, 1.75 or newer
   - for secrets the program age, 1.0 or newer
-  - for all but etcd the Python packages kubernetes and PyYAML
+  - for volumes the program restic, 0.18 or newer
+  - for all but etcd and volumes the Python packages kubernetes and PyYAML
 options:
   state:
-    description: V(present) means that there is such a point.
+    description:
+      - V(present) means that there is such a point.
+      - V(scheduled) means that a timer keeps it so. No point is made now, and none is looked at. Run it again after an upgrade of this collection, which brings
+        a newer program. Only root can do this.
+      - V(absent) means that there is no timer of this name. Points and keys stay. A run that is at work is not ended, but refused to be taken away.
     type: str
-    choices: [present]
+    choices: [present, scheduled, absent]
     default: present
+  schedule:
+    description: When a timer makes points, with O(state=scheduled); and which timer goes, with O(state=absent).
+    type: dict
+    suboptions:
+      name:
+        description: Tells schedules of one host apart. The units are called C(paas-hardening-backup-NAME).
+        type: str
+        default: platform
+      on_calendar:
+        description:
+          - When, as C(systemd.time(7\)) has it. It is required with O(state=scheduled).
+          - O(max_age) has to be shorter than the time between two runs, or every second one would find the last point young enough.
+        type: str
+      randomized_delay:
+        description: How much later a run may begin, as V(10m), so that not all hosts work at once; V(0) for none.
+        type: str
+        default: 10m
+      account:
+        description:
+          - As whom the runs run. The repository and the keys have to be that one's. Its options lie in C(/etc/paas-hardening), in a file that nobody else can
+            read.
+        type: str
+        default: root
+      timeout:
+        description: How long a run may take before systemd ends it, as V(12h).
+        type: str
+        default: 12h
+      on_failure:
+        description: A unit of systemd that is started when a run fails, for example one that tells somebody.
+        type: str
   kinds:
     description:
       - What a point has to hold. One point holds all of them.
@@ -55,7 +96,7 @@ options:
       - V(objects) leaves out what somebody makes again by itself (pods, jobs, replica sets), and Secrets.
     type: list
     elements: str
-    choices: [buckets, etcd, objects, postgres, secrets]
+    choices: [buckets, etcd, objects, postgres, secrets, volumes]
     required: true
   max_age:
     description: How old the newest point may be, as V(30m), V(24h), V(7d) or V(4w).
@@ -146,6 +187,23 @@ EXAMPLES = r"""
       monthly: 12
   register: backup
 
+- name: Let the host itself make one, each night, whether somebody thinks of it or not
+  paas.hardening.workflow_backup:
+    state: scheduled
+    schedule:
+      name: etcd
+      on_calendar: "*-*-* 02:30:00"
+      on_failure: tell-somebody.service
+    repository: /var/backups/paas
+    signing_key_file: /etc/paas/backup-signing-key
+    kinds: [etcd]
+    max_age: 20h
+    etcd:
+      programs: /opt/etcd
+      ca_file: /etc/kubernetes/pki/etcd/ca.crt
+      client_cert: /etc/kubernetes/pki/etcd/server.crt
+      client_key: /etc/kubernetes/pki/etcd/server.key
+
 - name: Say how much would be lost, and how long a restore takes
   ansible.builtin.debug:
     msg: "{{ backup.rpo_seconds }} s of changes are not in a proved point; it was restored in {{ backup.rto_seconds }} s"
@@ -195,7 +253,7 @@ plan:
   elements: dict
   contains:
     object:
-      description: The repository and the point, V((new\)) for one that is to be taken.
+      description: The repository and the point, V((new\)) for one that is to be taken; with O(state=scheduled), a file or the timer.
       type: str
       returned: always
       sample: RecoveryPoint /var/backups/paas/(new)
@@ -221,7 +279,7 @@ plan:
       sample: the newest proved point is older than 24 h
 point:
   description: The newest proved point that holds all kinds. Empty when there is none.
-  returned: success
+  returned: success, with O(state=present)
   type: dict
   contains:
     identifier:
@@ -272,27 +330,32 @@ point:
       sample: []
 points:
   description: How many proved points there are.
-  returned: success
+  returned: success, with O(state=present)
   type: int
   sample: 14
 rpo_seconds:
   description: How much a disaster now would cost, being the age of the newest proved point. V(-1) when there is none.
-  returned: success
+  returned: success, with O(state=present)
   type: int
   sample: 5
 rto_seconds:
   description: How long the restore of the newest point took when it was proved. V(-1) when there is none.
-  returned: success
+  returned: success, with O(state=present)
   type: float
   sample: 1.4
 retention:
   description: For each proved point whether it is kept, and why.
-  returned: success
+  returned: success, with O(state=present)
   type: list
   elements: dict
   sample: [{"identifier": "00000012-b0240411", "kept": true, "reasons": ["daily", "the last proved point of etcd"]}]
+schedule:
+  description: The timer, as RV(paas.hardening.workflow_backup_info#module:schedule).
+  returned: success, with O(state=scheduled) and O(state=absent)
+  type: dict
+  sample: {"timer": "paas-hardening-backup-platform.timer", "enabled": true, "active": true, "next": "2026-11-23T02:30:00Z"}
 problems:
-  description: What is damaged, contradictory, or cannot be decided. Each is a warning, too.
+  description: What is damaged, contradictory, or cannot be decided; with O(state=scheduled), what is wrong with the runs so far. Each is a warning, too.
   returned: success
   type: list
   elements: str
@@ -413,7 +476,7 @@ failure:
       sample: Heal the cluster first; the points that there are stay as they are.
 """
 
-from ansible_collections.paas.hardening.plugins.module_utils._backup.recovery_point import VERB
+from ansible_collections.paas.hardening.plugins.module_utils._backup.scheduling import VERB
 from ansible_collections.paas.hardening.plugins.module_utils._core.module import run_module
 
 

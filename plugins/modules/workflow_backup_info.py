@@ -30,6 +30,11 @@ options:
   interval:
     description: How often a point is to be made, as V(6h). Where there was none for a quarter longer than that, it is a problem.
     type: str
+  schedule:
+    description:
+      - Name of a schedule of this host, as O(paas.hardening.workflow_backup#module:schedule.name). It is a problem when its timer is gone or off, when its last
+        run failed or never came to its end, and when none has succeeded for a quarter longer than O(interval), or than the time between two runs of its timer.
+    type: str
 seealso:
   - module: paas.hardening.workflow_backup
 """
@@ -40,6 +45,7 @@ EXAMPLES = r"""
     repository: /var/backups/paas
     signing_key_file: /etc/paas/backup-signing-key
     interval: 24h
+    schedule: platform
   register: backups
 
 - name: Fail when anything is wrong with it
@@ -98,8 +104,73 @@ leftovers:
   type: list
   elements: str
   sample: []
+schedule:
+  description: The schedule that was asked for. Empty when none was. Times are in UTC, and empty for never.
+  returned: success
+  type: dict
+  contains:
+    timer:
+      description: Its timer.
+      type: str
+      returned: when one was asked for
+      sample: paas-hardening-backup-platform.timer
+    service:
+      description: Its service, whose log C(journalctl -u) shows.
+      type: str
+      returned: when one was asked for
+      sample: paas-hardening-backup-platform.service
+    enabled:
+      description: Whether the timer is on after a reboot.
+      type: bool
+      returned: when one was asked for
+      sample: true
+    active:
+      description: Whether it is on now.
+      type: bool
+      returned: when one was asked for
+      sample: true
+    running:
+      description: Whether a run is at work.
+      type: bool
+      returned: when one was asked for
+      sample: false
+    next:
+      description: When the next run is due.
+      type: str
+      returned: when one was asked for
+      sample: "2026-11-23T02:30:00Z"
+    began:
+      description: When the last run began.
+      type: str
+      returned: when one was asked for
+      sample: "2026-11-22T02:33:41Z"
+    ended:
+      description: When it ended.
+      type: str
+      returned: when one was asked for
+      sample: "2026-11-22T02:33:45Z"
+    succeeded:
+      description: When one last ended well.
+      type: str
+      returned: when one was asked for
+      sample: "2026-11-22T02:33:45Z"
+    outcome:
+      description: One of running, succeeded, failed; empty when there was no run yet.
+      type: str
+      returned: when one was asked for
+      sample: succeeded
+    point:
+      description: The newest point when one last ended well.
+      type: str
+      returned: when one was asked for
+      sample: 00000012-b0240411
+    message:
+      description: Why the last run failed.
+      type: str
+      returned: when one was asked for
+      sample: ""
 problems:
-  description: What is wrong, with the point that it is about.
+  description: What is wrong, with the point or the unit that it is about.
   returned: success
   type: list
   elements: dict

@@ -36,7 +36,7 @@ options:
     description: What of it is restored. With an empty list, everything that it has.
     type: list
     elements: str
-    choices: [buckets, etcd, objects, postgres, secrets]
+    choices: [buckets, etcd, objects, postgres, secrets, volumes]
     default: []
   scratch_folder:
     description: Where scratch servers have their folders. A database takes its own size there for a while, etcd twice that of its snapshot.
@@ -70,6 +70,9 @@ options:
     description:
       - File with a private key of one of the recipients, by which the Secrets are decrypted in memory and compared. Give it only where it belongs.
       - Without it their content is not looked at, and the result says so.
+    type: path
+  restic:
+    description: Path of restic. Without it, it is looked for in E(PATH).
     type: path
 seealso:
   - module: paas.hardening.workflow_backup

@@ -10,6 +10,7 @@ from typing import Any
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup import drill, reading, recovery_point
+from ansible_collections.paas.hardening.plugins.module_utils._backup.restore import job
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb, run
 
 
@@ -49,6 +50,12 @@ def drilled(folder: Path, **changed: Any) -> dict[str, Any]:
     """Run workflow_restore_drill."""
     given = {"repository": str(folder / "repository"), "signing_key_file": key_file(folder), **changed}
     return run(drill.VERB.begin, parameters(drill.VERB, given), check=False, diff=False)
+
+
+def brought_back(folder: Path, check: bool = False, **changed: Any) -> dict[str, Any]:
+    """Run workflow_restore."""
+    given = {"repository": str(folder / "repository"), "signing_key_file": key_file(folder), **changed}
+    return run(job.VERB.begin, parameters(job.VERB, given), check=check, diff=True)
 
 
 def refused(result: dict[str, Any]) -> tuple[str, str]:

@@ -30,6 +30,10 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.kin
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.proof import prove_empty
 from ansible_collections.paas.hardening.plugins.module_utils._backup.postgres.kind import kept, proved_in
 from ansible_collections.paas.hardening.plugins.module_utils._backup.recovery_point import KINDS, REPOSITORY_ARGUMENTS, repository
+from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.engine import find as find_restic
+from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.kind import compare as compare_volume
+from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.kind import require_root
+from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.kind import restore as restore_volume
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import connect
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
 from ansible_collections.paas.hardening.plugins.module_utils._core.arguments import merge
@@ -55,6 +59,7 @@ ARGUMENTS: Dict[str, Any] = merge(
         "empty_server": {"type": "path"},
         "age": {"type": "path"},
         "identity_file": {"type": "path", "no_log": False},
+        "restic": {"type": "path"},
     },
 )
 
@@ -96,6 +101,7 @@ class Drill:
             "objects": self._objects,
             "postgres": self._postgres,
             "secrets": self._secrets,
+            "volumes": self._volumes,
         }
 
     def observe(self) -> Observed:
@@ -211,6 +217,20 @@ class Drill:
         found = find_age(self._params["age"] or "").digest_inside(path, identity, deadline)
         checks.append(_equal("SHA-256 of the decrypted Secrets", str(about["content"]), found))
         return Drilled(tuple(checks), time.monotonic() - begun)
+
+    def _volumes(self, point: Manifest, folder: str, deadline: Deadline) -> Drilled:
+        require_root()
+        engine, checks, seconds = find_restic(self._params["restic"] or ""), [], 0.0
+        with private_folder(self._params["scratch_folder"], f"volumes drill of {self._catalogue.folder}") as above:
+            # Entered by nobody else: what lies in it has the modes of the originals.
+            place = os.path.join(above, "volumes")
+            os.mkdir(place, 0o700)
+            for source, kept in point.kinds["volumes"]["folders"].items():
+                target, begun = os.path.join(place, str(kept["number"])), time.monotonic()
+                restore_volume(engine, folder, source, kept, target, deadline)
+                seconds += time.monotonic() - begun
+                checks += compare_volume(folder, source, kept, target)
+        return Drilled(tuple(checks), seconds)
 
 
 def _equal(what: str, expected: str, observed: str) -> Check:

@@ -30,6 +30,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.retention i
 from ansible_collections.paas.hardening.plugins.module_utils._backup.signature import KeyRing, read_keys
 from ansible_collections.paas.hardening.plugins.module_utils._backup.site import ARGUMENTS as SITE_ARGUMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._backup.site import Site, secrets_in
+from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.kind import ARGUMENTS as VOLUMES_ARGUMENTS
+from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.kind import Volumes, folders_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.arguments import merge
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Invalid, NotProven
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Finding, Proof, Source, status_of
@@ -43,12 +45,11 @@ REPOSITORY_ARGUMENTS: Dict[str, Any] = {
     "older_key_files": {"type": "list", "elements": "path", "default": [], "no_log": False},
 }
 # In the order in which they are taken: what a row of the database names has to be in the buckets, so these come last.
-KINDS = ("etcd", "postgres", "objects", "secrets", "buckets")
+KINDS = ("etcd", "postgres", "objects", "secrets", "volumes", "buckets")
 _RULES = ("last", "daily", "weekly", "monthly", "yearly")
 ARGUMENTS: Dict[str, Any] = merge(
     REPOSITORY_ARGUMENTS,
     {
-        "state": {"type": "str", "choices": ["present"], "default": "present"},
         "kinds": {"type": "list", "elements": "str", "choices": sorted(KINDS), "required": True},
         "max_age": {"type": "str", "default": "24h"},
         "proof": {"type": "str", "choices": ["restored"], "default": "restored"},
@@ -59,6 +60,7 @@ ARGUMENTS: Dict[str, Any] = merge(
         "objects": {"type": "dict", "options": OBJECTS_ARGUMENTS, "apply_defaults": True},
         "postgres": {"type": "dict", "options": POSTGRES_ARGUMENTS, "apply_defaults": True},
         "secrets": {"type": "dict", "options": SECRETS_ARGUMENTS, "apply_defaults": True, "no_log": False},
+        "volumes": {"type": "dict", "options": VOLUMES_ARGUMENTS, "apply_defaults": True},
         "retention": {
             "type": "dict",
             "options": {
@@ -152,12 +154,20 @@ class RecoveryPoint:
             return PlatformObjects(params["objects"], self._site)
         if name == "secrets":
             return Custody(params["secrets"], self._site)
+        if name == "volumes":
+            return Volumes(params["volumes"], self._earlier_volumes)
         return Buckets(params["buckets"], self._site, self._earlier_buckets)
 
     def _earlier_buckets(self, store: str) -> str:
         """Return where the newest point has the buckets of a store, or nothing."""
         points = [point for point in self._catalogue.read().points if (point.kinds.get("buckets") or {}).get("store") == store]
         return os.path.join(self._catalogue.folder_of(points[-1]), "buckets") if points else ""
+
+    def _earlier_volumes(self, host: str, folders: Sequence[str]) -> str:
+        """Return where the newest point has these folders of a host, or nothing."""
+        held = [(point, point.kinds["volumes"]) for point in self._catalogue.read().points if "volumes" in point.kinds]
+        alike = [point for point, about in held if about["host"] == host and folders_of(about) == tuple(folders)]
+        return os.path.join(self._catalogue.folder_of(alike[-1]), "volumes") if alike else ""
 
     def observe(self) -> Observed:
         """Read the catalogue, and the newest fitting point whole. Only when there is none, the sources are looked at."""

@@ -11,8 +11,6 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from ansible.module_utils.common.parameters import env_fallback
-
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.tls import Identity
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
 from ansible_collections.paas.hardening.plugins.module_utils._core.redact import secret_name
@@ -25,8 +23,15 @@ except ImportError as _error:
     MISSING = _error
 
 
+def _environment(*names: str) -> Any:
+    """Return what the environment says, as Ansible asks for it. Only here Ansible is needed: a scheduled backup does without."""
+    from ansible.module_utils.common.parameters import env_fallback
+
+    return env_fallback(*names)
+
+
 def _from(*variables: str) -> Tuple[Any, List[str]]:
-    return env_fallback, [f"K8S_AUTH_{variable}" for variable in variables]
+    return _environment, [f"K8S_AUTH_{variable}" for variable in variables]
 
 
 # Names, aliases and environment variables as kubernetes.core has them, so that its users need to learn nothing.

@@ -40,12 +40,17 @@ def owner_name(number: int) -> str:
 
 def replace(path: str, text: str, mode: int, owner: str = "") -> None:
     """Put a whole new file in the old one's place, and on the disk. ``owner`` is the account whose file it becomes, with its group; root's when empty."""
+    replace_bytes(path, text.encode("utf-8", "surrogateescape"), mode, owner)
+
+
+def replace_bytes(path: str, content: bytes, mode: int, owner: str = "") -> None:
+    """Do the same with bytes."""
     handle, fresh = tempfile.mkstemp(dir=os.path.dirname(path))
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
+        with os.fdopen(handle, "wb") as file:
             own(file.fileno(), owner)
             os.fchmod(file.fileno(), mode)
-            file.write(text)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(fresh, path)

@@ -15,7 +15,8 @@ from typing import List, Sequence, Tuple
 # the background may have been told to ignore the signal.
 _TIE = (
     "import ctypes, os, signal, sys\n"
-    "parent, how, user, group = map(int, sys.argv[1:5])\n"
+    "parent, how, user, group, apart = map(int, sys.argv[1:6])\n"
+    "if apart: ctypes.CDLL(None).unshare(0x08000000)\n"
     "if user >= 0:\n"
     "    os.setgroups([group])\n"
     "    os.setgid(group)\n"
@@ -23,19 +24,19 @@ _TIE = (
     "if how != signal.SIGKILL: signal.signal(how, signal.SIG_DFL)\n"
     "ctypes.CDLL(None).prctl(1, how)\n"
     "if os.getppid() != parent: os._exit(1)\n"
-    "os.execv(sys.argv[5], sys.argv[5:])\n"
+    "os.execv(sys.argv[6], sys.argv[6:])\n"
 )
 
 
-def tied(command: Sequence[str], how: signal.Signals = signal.SIGKILL, account: Tuple[int, int] = (-1, -1)) -> List[str]:
+def tied(command: Sequence[str], how: signal.Signals = signal.SIGKILL, account: Tuple[int, int] = (-1, -1), apart: bool = False) -> List[str]:
     """Return the command that runs this one so that it does not outlive us, where the system can do that: on Linux. The program stands by its path.
 
     ``how`` is the signal that ends it, for programs that leave something behind when they are killed. ``account`` is the user and the group that it runs as
-    when we are root.
+    when we are root. ``apart`` gives it shared memory of its own, which goes with it however it ends; who is not root has no right to that, and does without.
     """
     if not ties():
         return list(command)
-    return [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid()), str(int(how)), *map(str, account), *command]
+    return [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid()), str(int(how)), *map(str, account), str(int(apart)), *command]
 
 
 def ties() -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
+from pathlib import Path
 
 from ansible_collections.paas.hardening.plugins.module_utils._host.lifeline import tied
 
@@ -35,3 +37,14 @@ def test_it_ends_with_us_by_the_signal_that_was_asked_for() -> None:
     os.waitpid(child, 0)
     with os.fdopen(hears) as told:
         assert told.read() == "quit\n"
+
+
+def test_shared_memory_of_its_own_goes_with_it_even_when_it_is_killed() -> None:
+    key = 0x70000000 + os.getpid()
+    leave = f"import ctypes, os, signal; assert ctypes.CDLL(None).shmget({key}, 56, 0o1600) >= 0; os.kill(os.getpid(), signal.SIGKILL)"
+    ended = subprocess.run(tied([sys.executable, "-I", "-c", leave], apart=os.geteuid() == 0), check=False)
+    left = [line.split()[1] for line in Path("/proc/sysvipc/shm").read_text().splitlines() if line.split()[0] == str(key)]
+    for identifier in left:
+        subprocess.run(["ipcrm", "-m", identifier], check=True)
+    assert ended.returncode == -signal.SIGKILL
+    assert left == [] or os.geteuid() != 0

@@ -55,9 +55,12 @@ class Engine:
 
     def digest_inside(self, path: str, identity: str, deadline: Deadline) -> str:
         """Return the SHA-256 of what an encrypted file holds, which is in memory for a moment and nowhere else. Raises Invalid when the key opens it not."""
+        return hashlib.sha256(self.content_inside(path, identity, deadline)).hexdigest()
+
+    def content_inside(self, path: str, identity: str, deadline: Deadline) -> bytes:
+        """Return what an encrypted file holds. Nothing of it may be shown. Raises Invalid when the key opens it not."""
         command = [self.path, "--decrypt", "--identity", os.path.abspath(identity), os.path.abspath(path)]
-        content = _finished(_start(command, subprocess.PIPE), b"", deadline, "Is it the key of one of the recipients, and is the file whole?")
-        return hashlib.sha256(content).hexdigest()
+        return _finished(_start(command, subprocess.PIPE), b"", deadline, "Is it the key of one of the recipients, and is the file whole?")
 
 
 def _start(command: List[str], output: int) -> subprocess.Popen[bytes]:

@@ -10,7 +10,7 @@ import subprocess
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Iterator, List
+from typing import Iterator, List, Sequence
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.content import Content
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.member import Member
@@ -55,14 +55,20 @@ def prove(programs: Programs, snapshot: Snapshot, expected: Expected, bump: int,
     with started(programs, data, scratch, deadline) as member:
         revision = member.agreed_revision(deadline)
         seconds = time.monotonic() - begun
-        content = member.content(deadline)
-        checks = [
-            Check("keys in the restored etcd", str(expected.content.keys), str(content.keys), _verdict(content.keys == expected.content.keys)),
-            Check("SHA-256 of every key, value and revision", expected.content.digest, content.digest, _verdict(content.digest == expected.content.digest)),
-            Check("its revision", f"above {expected.above}", str(revision), _verdict(revision > expected.above)),
-            _history(member, expected.revision, deadline),
-        ]
-    return Proved(Proof(tuple(checks)), seconds)
+        proof = compared(member, expected, revision, deadline)
+    return Proved(proof, seconds)
+
+
+def compared(member: Member, expected: Expected, revision: int, deadline: Deadline) -> Proof:
+    """Read a restored etcd, which began at ``revision``, and hold it against what it has to be."""
+    content = member.content(deadline)
+    checks = [
+        Check("keys in the restored etcd", str(expected.content.keys), str(content.keys), _verdict(content.keys == expected.content.keys)),
+        Check("SHA-256 of every key, value and revision", expected.content.digest, content.digest, _verdict(content.digest == expected.content.digest)),
+        Check("its revision", f"above {expected.above}", str(revision), _verdict(revision > expected.above)),
+        _history(member, expected.revision, deadline),
+    ]
+    return Proof(tuple(checks))
 
 
 def _verdict(holds: bool) -> str:
@@ -80,8 +86,8 @@ def _history(member: Member, revision: int, deadline: Deadline) -> Check:
 
 
 @contextmanager
-def started(programs: Programs, data: str, folder: str, deadline: Deadline) -> Iterator[Member]:
-    """Run etcd on a restored data folder, reachable through a socket in ``folder`` only. Raises NotProven when it does not start."""
+def started(programs: Programs, data: str, folder: str, deadline: Deadline, more: Sequence[str] = ()) -> Iterator[Member]:
+    """Run etcd on a restored data folder, with more flags, reachable through a socket in ``folder`` only. Raises NotProven when it does not start."""
     log = os.path.join(folder, "log")
     command: List[str] = [
         programs.paths["etcd"],
@@ -92,6 +98,7 @@ def started(programs: Programs, data: str, folder: str, deadline: Deadline) -> I
         f"--listen-peer-urls={_PEER}",
         f"--quota-backend-bytes={_QUOTA}",
         "--log-level=error",
+        *more,
     ]
     with open(log, "wb") as output:
         process = start(command, folder, output.fileno())

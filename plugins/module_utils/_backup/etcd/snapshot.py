@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Sequence
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import move, remove_tree, told
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.programs import Programs, run
@@ -22,6 +22,7 @@ _PAGE, _SUM = 512, 32
 _CHUNK = 1 << 20
 # etcd's own advice: what a cluster with 1500 writes a second does in a week.
 LEAST_BUMP = 1_000_000_000
+_TOKEN = "--initial-cluster-token"
 # The writes a second that a bump is reckoned with: more than a disk lets etcd do.
 _FASTEST = 20_000
 
@@ -73,8 +74,8 @@ def bump_for(age: float) -> int:
     return max(LEAST_BUMP, int(max(0.0, age) * _FASTEST))
 
 
-def restore(programs: Programs, path: str, sha256: str, target: str, bump: int, deadline: Deadline) -> None:
-    """Restore a snapshot into a data folder that is not there yet, with a higher revision.
+def restore(programs: Programs, path: str, sha256: str, target: str, bump: int, deadline: Deadline, member: Sequence[str] = ()) -> None:
+    """Restore a snapshot into a data folder that is not there yet, with a higher revision. ``member`` are the flags that say whose folder it is to be.
 
     The file is read whole before anything is made. What etcdutl leaves of a restore that fails is removed. Raises Refused when the target exists,
     NotProven for a snapshot that is torn or changed.
@@ -94,7 +95,8 @@ def restore(programs: Programs, path: str, sha256: str, target: str, bump: int, 
                 f"--bump-revision={bump}",
                 "--mark-compacted",
                 # It must never find members of the cluster that it comes from.
-                f"--initial-cluster-token={secrets.token_hex(8)}",
+                *(() if any(flag.startswith(_TOKEN) for flag in member) else (f"{_TOKEN}={secrets.token_hex(8)}",)),
+                *member,
             ],
             deadline,
         )

@@ -59,9 +59,16 @@ class Proved:
 
 def prove(client: Client, made: Dump, expected: Expected, server: Server, role: str, deadline: Deadline) -> Proved:
     """Restore a dump into a new database of a scratch server, and compare. Raises NotProven when it cannot be restored; ``role`` names it in the checks."""
-    begun = time.monotonic()
     into = replace(server, database=f"restored {role}")
-    _make(client, server, into.database, made.encoding, expected.fingerprint.collation)
+    make_database(client, into, made.encoding, expected.fingerprint.collation)
+    proved = fill_and_compare(client, made, expected, into, role, deadline)
+    checks = (*proved.proof.checks, *_amcheck(client, into, role, deadline))
+    return replace(proved, proof=Proof(checks))
+
+
+def fill_and_compare(client: Client, made: Dump, expected: Expected, into: Server, role: str, deadline: Deadline) -> Proved:
+    """Restore a dump into an empty database, and compare. Raises NotProven when it cannot be restored."""
+    begun = time.monotonic()
     try:
         restore(client, made, into, patience=max(deadline.left, 1.0))
     except TimedOut:
@@ -72,27 +79,27 @@ def prove(client: Client, made: Dump, expected: Expected, server: Server, role: 
     held = fingerprint(client, into)
     wanted = replace(expected.fingerprint, sequences=_acceptable(expected, held.sequences))
     differences = compare(wanted, held, owner=into.user)
-    checks = [
+    checks = (
         _check(f"tables of {role} in the restored database", str(len(wanted.tables)), str(len(held.tables))),
         _check(f"rows of {role}", str(wanted.rows), str(held.rows)),
         _check(f"SHA-256 over the checksum of every table of {role}", digest_of(wanted), digest_of(held)),
         _check(f"differences between {role} in the snapshot and restored", "none", _said(differences)),
-        *_amcheck(client, into, role, deadline),
-    ]
-    return Proved(Proof(tuple(checks)), seconds, held, tuple(remarks(wanted, held)))
+    )
+    return Proved(Proof(checks), seconds, held, tuple(remarks(wanted, held)))
 
 
-def _make(client: Client, server: Server, name: str, encoding: str, collation: str) -> None:
-    """Make the database, sorted as the source where this system can do that."""
+def make_database(client: Client, into: Server, encoding: str, collation: str) -> None:
+    """Make the database that ``into`` names, sorted as the source where that system can do so. We enter by the database postgres."""
+    server, name = replace(into, database="postgres"), into.database
     sorts = dict(zip(("collate", "ctype"), collation.split(" ")))
     with_collation = "CREATE DATABASE :\"name\" TEMPLATE template0 ENCODING :'encoding' LC_COLLATE :'collate' LC_CTYPE :'ctype'"
     try:
         with client.session(server, 120) as session:
-            session.execute(with_collation, {"name": name, "encoding": encoding, **sorts}, "making the scratch database")
+            session.execute(with_collation, {"name": name, "encoding": encoding, **sorts}, f"making the database {name}")
     except Failure:
         with client.session(server, 120) as session:
             session.execute(
-                "CREATE DATABASE :\"name\" TEMPLATE template0 ENCODING :'encoding'", {"name": name, "encoding": encoding}, "making the scratch database"
+                "CREATE DATABASE :\"name\" TEMPLATE template0 ENCODING :'encoding'", {"name": name, "encoding": encoding}, f"making the database {name}"
             )
 
 

@@ -241,8 +241,8 @@ def _start(command: Sequence[str], folder: str, account: Account, log: Any) -> s
     ids = (account.uid, account.gid) if account.name else (-1, -1)
     others: Dict[str, Any] = {} if ties() or not account.name else {"user": account.uid, "group": account.gid, "extra_groups": [account.gid]}
     try:
-        # It ends when we do, and in order: killed, it would leave its shared memory behind.
-        ordered = tied(command, signal.SIGQUIT, ids)
+        # It ends when we do, and in order: killed, it would leave its shared memory behind where it cannot have its own.
+        ordered = tied(command, signal.SIGQUIT, ids, apart=True)
         return subprocess.Popen(ordered, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(), start_new_session=True, **others)
     except OSError as error:
         raise MissingDependency(f"{command[0]} cannot be started: {error.strerror}.", _INSTALL.format("VERSION"), "server_folder") from None

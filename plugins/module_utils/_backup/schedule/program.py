@@ -1,0 +1,82 @@
+# Copyright: the paas.hardening contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The program that a timer runs: the very code that makes a recovery point now, in one file that needs Python and no Ansible."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import io
+import zipfile
+from typing import Dict, Iterator, List, Set, Tuple
+
+from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule import runner
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure
+
+_OURS = "ansible_collections.paas.hardening.plugins.module_utils"
+_MAIN = f"""import sys
+
+from {runner.__name__} import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+# The same code has to make the same bytes, or every run would write the file anew.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def archive() -> bytes:
+    """Return the program: what the runner imports of this collection, found by its import statements, wherever it is loaded from now."""
+    files: Dict[str, bytes] = {"__main__.py": _MAIN.encode("ascii")}
+    seen: Set[str] = set()
+    left: List[str] = [runner.__name__]
+    while left:
+        name = left.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        source, is_package = _read(name)
+        for folder in _above(name):
+            files.setdefault(f"{folder}/__init__.py", b"")
+        files[f"{name.replace('.', '/')}{'/__init__' if is_package else ''}.py"] = source.encode("utf-8")
+        left += _imported(source)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as packed:
+        for path in sorted(files):
+            entry = zipfile.ZipInfo(path, _EPOCH)
+            entry.create_system = 3
+            packed.writestr(entry, files[path])
+    return content.getvalue()
+
+
+def _read(name: str) -> Tuple[str, bool]:
+    """Return the source of a module, and whether it is a package: from a folder, from Ansible's loader, or from the zip that Ansible sends to a host."""
+    spec = importlib.util.find_spec(name)
+    read = getattr(spec.loader, "get_source", None) if spec is not None else None
+    source = read(name) if read else None
+    if spec is None or source is None:
+        raise Failure(f"The source of {name} cannot be read.", "Install the collection from its artifact.", name)
+    return source, spec.submodule_search_locations is not None
+
+
+def _above(name: str) -> Iterator[str]:
+    parts = name.split(".")[:-1]
+    for number in range(1, len(parts) + 1):
+        yield "/".join(parts[:number])
+
+
+def _imported(source: str) -> List[str]:
+    """Return the modules of this collection that a source imports, inside of functions, too."""
+    found: List[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{_OURS}."):
+            module = str(node.module)
+            found.append(module)
+            if _is_package(module):
+                found += [f"{module}.{alias.name}" for alias in node.names]
+    return found
+
+
+def _is_package(name: str) -> bool:
+    spec = importlib.util.find_spec(name)
+    return spec is not None and spec.submodule_search_locations is not None
