@@ -295,6 +295,7 @@ class Balancer:
             "address": self._wish.address,
             "virtual_addresses": [one.address for one in self._wish.virtual],
             "holds": list(holds),
+            "peers": list(self._wish.peers),
             "listeners": [
                 {
                     "name": one.name,
