@@ -154,8 +154,8 @@ options:
     default: 51
   vrrp_password:
     description:
-      - Eight letters and digits, the same on all hosts. With it VRRP 2 is spoken, which sends it in the clear and knows only whole seconds, so an address moves a
-        second later. Without it VRRP 3 is spoken, which knows none; a firewall that lets in VRRP from the peers only protects better.
+      - Eight letters and digits, the same on all hosts. With it VRRP 2 is spoken, which sends it in the clear and knows only whole seconds, so an address
+        moves a second later. Without it VRRP 3 is spoken, which knows none; a firewall that lets in VRRP from the peers only protects better.
     type: str
     default: ''
   on_refusal:

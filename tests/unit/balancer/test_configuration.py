@@ -61,7 +61,7 @@ def test_a_change_by_hand_is_called_by_the_part_that_it_is_in() -> None:
     assert [part for part, _before, _after in nginx.differences(by_hand, wanted)] == ["listener builder", "tls"]
     assert [part for part, _before, _after in nginx.differences(wanted + "# [mine]\nworker_priority 1;\n", wanted)] == ["mine"]
     assert [part for part, _before, _after in nginx.differences("user www-data;\n", wanted)] == ["content"]
-    assert [part for part, _before, _after in nginx.differences(None, wanted)] == ["listener web", "listener builder", "listener portal"]
+    assert [part for part, _before, _after in nginx.differences(None, wanted)] == ["listener web", "listener builder", "tls", "listener portal"]
 
 
 def test_a_complaint_of_nginx_leads_to_the_option() -> None:

@@ -31,7 +31,7 @@ exec 2>/dev/null
 echo "$1" > {told}
 exec 3<>/dev/tcp/127.0.0.1/{port} || exit 1
 printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' >&3
-read -r -t 0.8 _protocol status _rest <&3
+read -r -t 0.5 _protocol status _rest <&3
 [ "$status" = 200 ]
 """
 # Three of these without an advertisement, and the next one takes over. VRRP 2, which a password needs, knows whole seconds only.

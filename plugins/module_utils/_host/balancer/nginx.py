@@ -246,7 +246,7 @@ def differences(text: Optional[str], wanted: str) -> List[Tuple[str, Optional[st
     """Return (part, what it is, what it should be) for each that differs; None where it is not there, or should not be."""
     parts = parts_of(wanted)
     if text is None:
-        return [(name, None, part) for name, part in parts.items() if name.startswith("listener ")]
+        return [(name, None, part) for name, part in parts.items() if name == "tls" or name.startswith("listener ")]
     there = parts_of(text)
     if there[""] != parts[""]:
         # Somebody else's, as that of the distribution.
