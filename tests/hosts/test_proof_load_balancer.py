@@ -123,7 +123,7 @@ def test_a_backend_that_dies_is_passed_over(site: Balancers) -> None:
 
 def test_the_site_of_the_distribution_is_not_served(site: Balancers) -> None:
     for name in PAIR:
-        assert "Welcome to nginx" not in site.hosts[name].run("curl -s --haproxy-protocol http://127.0.0.1/ || true")
+        assert "Welcome to nginx" not in site.hosts[name].run("curl -s -m 5 http://127.0.0.1/ || true")
         assert "sites-enabled" not in site.hosts[name].run("nginx -T 2>/dev/null")
 
 

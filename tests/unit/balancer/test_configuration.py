@@ -71,6 +71,8 @@ def test_a_complaint_of_nginx_leads_to_the_option() -> None:
     complaint = nginx.complaint_of(told, "/tmp/x/tried.conf")
     assert complaint == f'host not found in upstream "10.0.1.2:2222" in {nginx.FILE}:{number}'
     assert rendered.option_of(complaint) == "listeners[builder].backends"
+    logged = told.replace("nginx: [emerg]", "2026/01/01 00:00:00 [emerg] 7#7:")
+    assert nginx.complaint_of(told + logged, "/tmp/x/tried.conf") == complaint
     assert rendered.option_of(f'cannot load certificate "{CERTIFICATE}": PEM_read_bio_X509_AUX() failed') == "listeners[portal].tls_certificate"
     assert rendered.option_of("something else") == ""
 

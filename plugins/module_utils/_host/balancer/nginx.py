@@ -27,6 +27,8 @@ CONNECTIONS = 4096
 # The one that says what the running nginx has read; it stands for the hash of everything else.
 _GENERATION = re.compile(r"[0-9a-f]{64}")
 _UNKNOWN = "0" * 64
+# What nginx writes before its words, to the terminal or to a log.
+_PREFIX = re.compile(r"^(?:nginx: |\d{4}/\d\d/\d\d \d\d:\d\d:\d\d )\[\w+\] (?:\d+#\d+: )?")
 # Of the first version that has it as a directive of its own.
 _HTTP2 = (1, 25, 1)
 
@@ -267,4 +269,4 @@ def version_of(told: str) -> Tuple[int, ...]:
 def complaint_of(told: str, path: str) -> str:
     """Return nginx's own words of why it does not take a file, under the name that the file will have."""
     lines: Sequence[str] = [line for line in told.splitlines() if "[emerg]" in line or "[alert]" in line] or told.splitlines()
-    return " ".join(re.sub(r"^nginx: \[\w+\] ", "", line) for line in lines[:3]).replace(path, FILE)[-600:]
+    return " ".join(dict.fromkeys(_PREFIX.sub("", line) for line in lines[:3])).replace(path, FILE)[-600:]
