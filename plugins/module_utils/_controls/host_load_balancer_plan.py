@@ -178,7 +178,7 @@ class Planner:
         return [*found, Change(ADDRESSES, ("content",), "of an earlier inventory", ABSENT, why)]
 
     def _certificates(self) -> None:
-        for one in self._seen.certificates:
+        for one in self._seen.certificates if "openssl" not in self._seen.missing else ():
             names = sorted({name for listener in self._wish.listeners if listener.certificate == one.path for name in listener.server_names})
             for text, hint in tls.problems(one, names, self._wish.renew_before, self._there.moment) if one.text is not None else ():
                 self._remark(TLS, text, hint)

@@ -9,6 +9,7 @@ import datetime
 import re
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import MissingDependency
 from ansible_collections.paas.hardening.plugins.module_utils._host import files
 from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask
 
@@ -30,7 +31,6 @@ class Seen(NamedTuple):
 def look(path: str, key_path: str) -> Seen:
     """Read a certificate, and what kind of file its private key is in."""
     text, key = files.look(path).text, files.look(key_path)
-    # Without files nobody is asked: the host may not have openssl yet.
     ends = _end(_openssl(["x509", "-noout", "-enddate", "-in", path])) if text else None
     names = _names(_openssl(["x509", "-noout", "-ext", "subjectAltName", "-in", path])) if text else ()
     mine = _openssl(["x509", "-noout", "-pubkey", "-in", path]) if text else ""
@@ -40,7 +40,11 @@ def look(path: str, key_path: str) -> Seen:
 
 
 def _openssl(words: List[str]) -> str:
-    ended = ask(["openssl", *words])
+    try:
+        ended = ask(["openssl", *words])
+    except MissingDependency:
+        # It is installed first; then this is asked again.
+        return ""
     return ended.output if ended.status == 0 else ""
 
 
