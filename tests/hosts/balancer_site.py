@@ -197,7 +197,7 @@ class Load:
             except (OSError, http.client.HTTPException, AssertionError) as error:
                 self.bad.append((time.monotonic(), repr(error)))
             # Some hundred connections a second are load enough for a machine of two cores.
-            time.sleep(0.01)
+            time.sleep(0.02)
 
     def await_answers(self, more: int = 50, seconds: float = 30) -> None:
         """Wait until so many more have been answered."""

@@ -51,6 +51,7 @@ RestartSec=1
 # Seconds: until nginx has read a new configuration, until the check of keepalived has run, and after which its word is old.
 _RELOAD, _CHECK, _OLD = 15.0, 15.0, 5.0
 _PAUSE = 0.1
+_IN_A_ROW = 6
 _LOCAL = 2.0
 _ACCOUNT_SHELLS = ("/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false")
 
@@ -286,8 +287,15 @@ def make_run_folder() -> None:
 
 
 def await_served(wish: Wish, generation: str) -> bool:
-    """Wait until the running nginx has read a configuration; tell whether it has."""
-    return _wait(lambda: served(wish.status_port) == generation, _RELOAD)
+    """Wait until the running nginx has read a configuration, and no process that has not answers any more; tell whether it is so."""
+    in_a_row, deadline = 0, time.monotonic() + _RELOAD
+    while in_a_row < _IN_A_ROW:
+        # nginx lets its old processes go a moment after it has started the new ones.
+        in_a_row = in_a_row + 1 if served(wish.status_port) == generation else 0
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_PAUSE)
+    return True
 
 
 def await_told(generation: str) -> bool:
