@@ -105,5 +105,5 @@ def render(wish: Wish, interface: str) -> Rendered:
 
 def complaint_of(told: str, path: str) -> str:
     """Return keepalived's own words of why it does not take a file, under the name that the file will have."""
-    lines = [line.strip() for line in told.splitlines() if line.strip()]
+    lines = [line.strip() for line in told.splitlines() if line.strip() and not line.startswith("NOTICE")]
     return " / ".join(lines[-4:]).replace(path, FILE)[-600:]
