@@ -207,7 +207,9 @@ def keepalived_complains(rendered: keepalived.Rendered) -> str:
         ended = ask(["keepalived", "--config-test", f"--use-file={path}"])
         said = keepalived.complaint_of(ended.complaint + ended.output, path)
         # That of Debian 12 ends a test by a signal to itself, whatever it found: then its words count.
-        return said or f"status {ended.status}" if said and ended.status or ended.status not in (0, -signal.SIGTERM) else ""
+        if ended.status == 0 or (ended.status == -signal.SIGTERM and not said):
+            return ""
+        return said or f"status {ended.status}"
 
 
 def _copy(folder: str, text: str) -> str:
