@@ -23,6 +23,11 @@ COLUMNS = ("Variable", "Type", "Default", "Choices", "Meaning")
 # Roles for hosts of the inventory, with what a user has to give them; the others look at a cluster, from where Ansible runs.
 ON_HOSTS: Mapping[str, Mapping[str, Any]] = {
     "firewall": {"firewall_administrators": ["192.0.2.0/28"]},
+    "load_balancer": {
+        "load_balancer_virtual_addresses": ["192.0.2.10/24"],
+        "load_balancer_backends": ["198.51.100.51", "198.51.100.52"],
+        "load_balancer_listeners": [{"name": name, "port": port, "proxy_protocol": True} for name, port in (("web", 80), ("web-tls", 443), ("builder", 2222))],
+    },
     "postgres_server": {
         "postgres_server_data_disk": "/dev/vdb",
         "postgres_server_access": [{"database": "app", "role": "app", "network": "192.0.2.64/28"}],

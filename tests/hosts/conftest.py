@@ -50,7 +50,7 @@ class Site:
             self.folder,
             ROOT / "playbooks/hosts.yml",
             *("-i", str(self.fleet.inventory), "-i", str(groups), "--tags", "firewall", *arguments),
-            variables={"firewall_administrators": [self.controller], **variables},
+            variables={"hosts_pattern": "all:!localhost", "firewall_administrators": [self.controller], **variables},
             more={"ANSIBLE_REMOTE_TEMP": "~/.ansible/tmp", "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder / "cp")},
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.playbooks.test_roles import HOST_MODULES, constant, defaults, meaning, specification, tasks
+from tests.unit.playbooks.test_roles import HOST_MODULES, ROLES, constant, defaults, meaning, specification, tasks
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PLUGINS = "ansible_collections.paas.hardening.plugins"
@@ -73,7 +73,25 @@ def test_the_standard_rules_name_only_groups_that_an_inventory_may_lack() -> Non
     assert [group for group in rules.KNOWN_GROUPS if f"V({group})" not in document] == []
 
 
-def test_the_example_inventory_has_the_groups_that_the_rules_know() -> None:
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "docs").glob("inventory-*.yml")))
+def test_an_example_inventory_has_groups_that_the_rules_know_and_variables_that_the_roles_have(name: str) -> None:
     rules = importlib.import_module(f"{PLUGINS}.module_utils._host.firewall.rules")
-    inventory = yaml.safe_load((ROOT / "docs/inventory-hosts.yml").read_text())["all"]
+    inventory = yaml.safe_load((ROOT / "docs" / name).read_text())["all"]
     assert set(inventory["children"]) <= set(rules.KNOWN_GROUPS)
+    known = {variable for role in ROLES for variable in specification(role)}
+    given = {variable for group in [inventory, *inventory["children"].values()] for variable in group.get("vars", {})}
+    assert {variable for variable in given if not variable.startswith("ansible_")} - known == set()
+    for listener in inventory["children"].get("load_balancer", {}).get("vars", {}).get("load_balancer_listeners", []):
+        assert set(listener) <= set(arguments("host_load_balancer")["listeners"]["options"])
+
+
+def test_the_role_of_the_load_balancer_has_every_option_of_its_module() -> None:
+    told, meant = specification("load_balancer"), arguments("host_load_balancer")
+    # What the inventory says anyway, and what a role decides by its mode.
+    for name in set(meant) - {"address", "name", "on_refusal", "peers", "priority"}:
+        expected = {key: meant[name].get(key) for key in ("type", "choices")}
+        assert {key: told[f"load_balancer_{name}"].get(key) for key in expected} == expected, name
+        assert name == "listeners" or told[f"load_balancer_{name}"]["default"] == meant[name].get("default", []), name
+        assert bool(told[f"load_balancer_{name}"].get("no_log")) == bool(meant[name].get("no_log")), name
+    for listener in defaults("load_balancer")["load_balancer_listeners"]:
+        assert set(listener) <= set(meant["listeners"]["options"])

@@ -105,7 +105,7 @@ def test_the_check_cannot_be_left_out_by_tags(home: pathlib.Path, options: tuple
     assert "router_spread" in refused(home, {"router_spread": "harder"}, *options)
 
 
-@pytest.mark.parametrize("name", ["harden_mode", "registration_mode", "router_mode"])
+@pytest.mark.parametrize("name", ["harden_mode", "registration_mode", "router_mode", "load_balancer_mode"])
 def test_an_audit_cannot_be_told_to_enforce(home: pathlib.Path, name: str) -> None:
     output = refused(home, {name: "enforce"}, playbook="audit.yml")
     assert f"{name} is enforce: an audit never enforces" in output

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from typing import NamedTuple, Optional
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import MissingDependency
+from ansible_collections.paas.hardening.plugins.module_utils._host import files
 from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask, do
 
 FILE = "/etc/paas-hardening/firewall.nft"
@@ -56,7 +56,8 @@ def look() -> Kept:
     if not os.path.isdir("/run/systemd/system"):
         raise MissingDependency("This host does not run systemd.", "The firewall is loaded at boot by a unit of systemd.", subject="systemd")
     shown = ask(["systemctl", "show", "--property=UnitFileState,ActiveState", UNIT]).output.split()
-    return Kept(_text_of(FILE), _mode_of(FILE), _text_of(UNIT_FILE), "UnitFileState=enabled" in shown, "ActiveState=active" in shown)
+    ruleset = files.look(FILE)
+    return Kept(ruleset.text, ruleset.mode, files.look(UNIT_FILE).text, "UnitFileState=enabled" in shown, "ActiveState=active" in shown)
 
 
 def unit_text() -> str:
@@ -67,43 +68,13 @@ def unit_text() -> str:
 def keep(ruleset: str) -> None:
     """Write the ruleset's file."""
     os.makedirs(os.path.dirname(FILE), mode=0o755, exist_ok=True)
-    _replace(FILE, ruleset, MODE)
+    files.replace(FILE, ruleset, MODE)
 
 
 def install_unit() -> None:
     """Write the unit's file, and let it run now and at each boot. Raises Failure when systemd does not take it, or nft not the file."""
-    if _text_of(UNIT_FILE) != unit_text():
-        _replace(UNIT_FILE, unit_text(), _UNIT_MODE)
+    if files.look(UNIT_FILE).text != unit_text():
+        files.replace(UNIT_FILE, unit_text(), _UNIT_MODE)
     do(["systemctl", "daemon-reload"])
     do(["systemctl", "enable", "--quiet", UNIT])
     do(["systemctl", "restart", UNIT], hint=f"Ask: journalctl -u {UNIT}")
-
-
-def _text_of(path: str) -> Optional[str]:
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-
-
-def _mode_of(path: str) -> int:
-    try:
-        return os.stat(path).st_mode & 0o7777
-    except FileNotFoundError:
-        return 0
-
-
-def _replace(path: str, text: str, mode: int) -> None:
-    """Put a whole new file in the old one's place, and on the disk: a crash leaves one or the other."""
-    handle, fresh = tempfile.mkstemp(dir=os.path.dirname(path))
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, path)
-    except BaseException:
-        os.unlink(fresh)
-        raise
