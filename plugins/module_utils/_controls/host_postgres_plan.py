@@ -8,15 +8,14 @@ from __future__ import annotations
 import datetime
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area, Remark
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
-from ansible_collections.paas.hardening.plugins.module_utils._host import files
+from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, files
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import (
     access,
     accounts,
-    certificates,
     cluster,
-    disk,
     layout,
     live,
     settings,
@@ -25,29 +24,12 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.postgres impo
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.sql import literal
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.wishes import Wish
 
-
-class Area(NamedTuple):
-    """What a finding is about: its control, its title, its severity."""
-
-    control: str
-    title: str
-    severity: str
-
-
 SERVER = Area("host-postgres-server", "PostgreSQL runs as one pinned cluster with checksums, on a disk of its own", "high")
 TLS = Area("host-postgres-tls", "The server's certificate is valid, and its private part is the server's alone", "high")
 SETTINGS = Area("host-postgres-settings", "Settings are as wanted: in the files, in force, and by nothing overridden", "high")
 ACCESS = Area("host-postgres-access", "Each database is open to named roles from named networks, by TLS and SCRAM only", "critical")
 ROLES = Area("host-postgres-roles", "Roles have no right that they do not need", "high")
 REPLICATION = Area("host-postgres-replication", "Standbys follow by slots that cannot fill the primary's disk", "high")
-
-
-class Remark(NamedTuple):
-    """What is wrong and is left to a person, and what he may do."""
-
-    area: Area
-    text: str
-    hint: str
 
 
 class Observed(NamedTuple):

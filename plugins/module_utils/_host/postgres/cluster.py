@@ -12,8 +12,8 @@ import shutil
 import time
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, MissingDependency, RolloutFailed, TimedOut, Unavailable
-from ansible_collections.paas.hardening.plugins.module_utils._host import files
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, RolloutFailed, TimedOut, Unavailable
+from ansible_collections.paas.hardening.plugins.module_utils._host import apt, files
 from ansible_collections.paas.hardening.plugins.module_utils._host.command import Ended, ask, do
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import layout as places
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import live
@@ -24,8 +24,8 @@ CONFIG_MODE, ACCESS_MODE = 0o644, 0o640
 _INCLUDE = re.compile(r"^\s*include_dir\s*=?\s*'conf\.d/?'", re.MULTILINE)
 _INCLUDE_LINE = "include_dir = 'conf.d'"
 _COMMENTED = "# paas.hardening: set in conf.d/zz-paas-hardening.conf instead: "
-# Seconds: apt on a slow line, initdb, a restart that has to write everything, and a reload.
-_APT, _INITDB, _START, _RELOAD = 1200.0, 300.0, 600.0, 20.0
+# Seconds: initdb, a restart that has to write everything, and a reload.
+_INITDB, _START, _RELOAD = 300.0, 600.0, 20.0
 _PAUSE = 0.1
 
 
@@ -121,18 +121,8 @@ def _others(layout: Layout) -> List[Other]:
 def install(packages: Sequence[str]) -> None:
     """Install packages, without a cluster that comes with them. Raises MissingDependency."""
     write_drop_in()
-    words = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", "--no-install-recommends", "install", *packages]
-    ended = ask(words, seconds=_APT)
-    if ended.status:
-        # The lists may be of yesterday, or not there yet.
-        ask(["apt-get", "-qq", "update"], seconds=_APT)
-        ended = ask(words, seconds=_APT)
-    if ended.status:
-        raise MissingDependency(
-            f"apt-get does not install {', '.join(packages)}: {ended.complaint.strip()[-500:]}",
-            "Has the release another major version? Then give that, or add the repository of apt.postgresql.org.",
-            subject=packages[0],
-        )
+    hint = "Has the release another major version? Then give that, or add the repository of apt.postgresql.org."
+    apt.install(packages, hint)
 
 
 def write_drop_in() -> None:

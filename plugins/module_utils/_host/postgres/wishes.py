@@ -10,8 +10,9 @@ import os
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
-from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import access, accounts, certificates, disk, settings, standby
-from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import PORT
+from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import access, accounts, settings, standby
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import PORT, TLS
 
 # All of it; or, of a standby that there is, what has to come before its primary gets more.
 WHOLE, AHEAD = "whole", "ahead"
@@ -109,7 +110,7 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
         params["data_filesystem"],
         addresses,
         names,
-        _places(params),
+        certificates.chosen(TLS, params["tls_certificate"], params["tls_key"], params["tls_authority"]),
         params["renew_before"],
         (*entries, *followers),
         roles,
@@ -137,19 +138,6 @@ def _addresses(given: Sequence[str]) -> Tuple[str, ...]:
     if not found:
         raise Invalid("addresses is empty.", "Give the addresses of this host that clients connect to.", "addresses")
     return tuple(found)
-
-
-def _places(params: Mapping[str, Any]) -> certificates.Places:
-    given = [params["tls_certificate"], params["tls_key"], params["tls_authority"]]
-    if not any(given):
-        return certificates.OWN
-    if not all(path.startswith("/") for path in given):
-        raise Invalid(
-            "Of tls_certificate, tls_key and tls_authority one is missing, or is no whole path.",
-            "Give the paths of all three files on the host, or none: then the host makes an authority of its own.",
-            "tls_certificate",
-        )
-    return certificates.Places(given[0], given[1], given[2], made=False)
 
 
 def _synchronous(others: Sequence[Mapping[str, Any]]) -> str:
