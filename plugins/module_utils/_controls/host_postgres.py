@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import datetime
-import socket
 import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -28,6 +27,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.findings impo
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
 from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk
+from ansible_collections.paas.hardening.plugins.module_utils._host.addresses import require_own
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import (
     access,
     accounts,
@@ -90,7 +90,8 @@ class Postgres:
     def _look(self) -> Observed:
         wish = self._wish
         place = layout.chosen(wish.version, cluster.majors(), layout.release())
-        _require_own(wish.addresses)
+        for address in wish.addresses:
+            require_own(address, "addresses", "postgres_server_addresses")
         storage = disk.look(layout.DATA, wish.data_disk)
         if storage is not None and not storage.mounted:
             disk.refuse(storage)
@@ -353,18 +354,6 @@ def _follows(place: layout.Layout) -> bool:
         return bool(Database(place).ask("SELECT json_build_array(EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'));\n")[0])
     except Failure:
         return False
-
-
-def _require_own(addresses: Sequence[str]) -> None:
-    """Refuse addresses that this host does not have: the server would start without them. Raises Refused."""
-    for address in addresses:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as test:
-            try:
-                test.bind((address, 0))
-            except OSError:
-                hint = "Give those that `ip address` shows there (postgres_server_addresses); one that is translated on the way belongs into names."
-                raise Refused(f"addresses: {address} is no address of this host.", hint, "addresses") from None
 
 
 VERB = Verb(ARGUMENTS, begin, secrets_of)

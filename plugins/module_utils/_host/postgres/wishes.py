@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
 from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk
+from ansible_collections.paas.hardening.plugins.module_utils._host.addresses import address_of
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import access, accounts, settings, standby
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import PORT, TLS
 
@@ -126,18 +126,9 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
 
 
 def _addresses(given: Sequence[str]) -> Tuple[str, ...]:
-    found: List[str] = []
-    for value in given:
-        try:
-            address = ipaddress.ip_address(value)
-        except ValueError:
-            raise Invalid(f"addresses: {value} is no address.", "Give the addresses of this host that clients connect to.", "addresses") from None
-        if address.is_unspecified:
-            raise Invalid(f"addresses: {value} is every address that this host has or will have.", "Name those that clients connect to.", "addresses")
-        found.append(str(address))
-    if not found:
+    if not given:
         raise Invalid("addresses is empty.", "Give the addresses of this host that clients connect to.", "addresses")
-    return tuple(found)
+    return tuple(address_of(value, "addresses") for value in given)
 
 
 def _synchronous(others: Sequence[Mapping[str, Any]]) -> str:
