@@ -237,7 +237,7 @@ class ObjectStore:
         if "running" in fields or "restarted" in fields:
             self._begin("restart" if "restarted" in fields else "start")
         elif "reloaded" in fields:
-            service.reload()
+            service.reload(_encoded(files.look(self._wish.tls.certificate).text), self._wish.places)
 
     def _begin(self, verb: str) -> None:
         """Start or restart the server; when it is not well as it is to be now, it becomes what it was."""

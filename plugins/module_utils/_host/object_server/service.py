@@ -14,7 +14,7 @@ import stat
 import time
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, MissingDependency, Refused, RolloutFailed
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, MissingDependency, Refused, RolloutFailed, TimedOut
 from ansible_collections.paas.hardening.plugins.module_utils._host import files
 from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask, do
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.backends import (
@@ -26,15 +26,16 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.object_server
     TLS_FOLDER,
     UNIT,
     UNIT_FILE,
+    Places,
 )
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.wishes import Wish
-from ansible_collections.paas.hardening.plugins.module_utils._host.stores.signed import Client
+from ansible_collections.paas.hardening.plugins.module_utils._host.stores.signed import Client, shown_certificate
 
 ENVIRONMENT_MODE, UNIT_MODE, PROGRAM_MODE = 0o600, 0o644, 0o755
 _SHELL = "/usr/sbin/nologin"
 _PRIVILEGED = 1024
-# Seconds: until a stopped server has ended, and until one that was started is well.
-_STOP, _START, _PAUSE = 180.0, 60.0, 0.2
+# Seconds: until a stopped server has ended, until one that was started is well, and until it has read its certificate.
+_STOP, _START, _RELOAD, _PAUSE = 180.0, 60.0, 15.0, 0.2
 _UNIT_TEXT = """# Managed by paas.hardening.object_store_server.
 [Unit]
 Description=Object store: {title}
@@ -267,8 +268,9 @@ def stale(wish: Wish, seen: Seen, unit_time: float) -> List[str]:
 
 
 def unit_time() -> float:
-    """Return when the unit's file was written, in seconds since 1970; 0 when there is none."""
-    return os.stat(UNIT_FILE).st_mtime if os.path.exists(UNIT_FILE) else 0.0
+    """Return when the unit's file was written, in seconds since 1970; 0 when there is none, or when that is not over by a clock that was set back."""
+    written = os.stat(UNIT_FILE).st_mtime if os.path.exists(UNIT_FILE) else 0.0
+    return written if written <= time.time() else 0.0
 
 
 # Doing
@@ -395,9 +397,14 @@ def illness(client: Client, paths: Sequence[str]) -> str:
     return ""
 
 
-def reload() -> None:
-    """Let the server read its certificate anew. Raises Failure."""
+def reload(wanted: bytes, places: Places) -> None:
+    """Let the server read its certificate anew, and wait until it shows that one (DER). Raises TimedOut."""
     do(["systemctl", "reload", UNIT])
+    deadline = time.monotonic() + _RELOAD
+    while shown_certificate(places.address, places.port) != wanted:
+        if time.monotonic() > deadline:
+            raise TimedOut("The server does not show its new certificate.", f"Its log says why: journalctl -u {UNIT}", UNIT)
+        time.sleep(_PAUSE)
 
 
 class Before(NamedTuple):
