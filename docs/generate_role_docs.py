@@ -29,6 +29,7 @@ ON_HOSTS: Mapping[str, Mapping[str, Any]] = {
         "postgres_server_roles": [{"name": "app", "password": "{{ app_database_password }}"}],
         "postgres_server_databases": [{"name": "app", "owner": "app"}],
     },
+    "host_baseline": {"host_baseline_time_servers": ["ntp1.example.com"]},
     "object_store_server": {
         "object_store_server_binary": "files/minio",
         "object_store_server_binary_sha256": "{{ minio_sha256 }}",

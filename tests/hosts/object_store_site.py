@@ -55,7 +55,7 @@ class Stores:
         return run_playbook(
             self.folder,
             ROOT / "playbooks/hosts.yml",
-            *("-i", str(self.fleet.inventory), "-i", str(inventory), "--tags", "object_store", *arguments),
+            *("-i", str(self.fleet.inventory), "-i", str(inventory), *(arguments if "--tags" in arguments else ("--tags", "object_store", *arguments))),
             variables=variables,
             more={"ANSIBLE_REMOTE_TEMP": "~/.ansible/tmp", "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder / "cp")},
         )

@@ -15,7 +15,7 @@ import time
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, MissingDependency, Refused, RolloutFailed, TimedOut
-from ansible_collections.paas.hardening.plugins.module_utils._host import files
+from ansible_collections.paas.hardening.plugins.module_utils._host import files, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask, do
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.backends import (
     ACCOUNT,
@@ -133,7 +133,7 @@ def look(wish: Wish, more: Sequence[Tuple[str, str]] = ()) -> Seen:
     if not os.path.isdir("/run/systemd/system"):
         raise MissingDependency("This host does not run systemd.", "The server is a service of systemd.", subject="systemd")
     program = wish.backend.program
-    shown = _shown(("UnitFileState", "MainPID", "DropInPaths", "ExecMainStartTimestampMonotonic"))
+    shown = units.shown(UNIT, ("UnitFileState", "MainPID", "DropInPaths"))
     needed = (("openssl", "openssl"), *more)
     exists = os.path.isfile(program)
     return Seen(
@@ -147,7 +147,7 @@ def look(wish: Wish, more: Sequence[Tuple[str, str]] = ()) -> Seen:
         {name: _target(f"{TLS_FOLDER}/{name}") for name in links_of(wish)},
         {path: _folder(path) for path in folders_of(wish)},
         shown.get("UnitFileState") == "enabled",
-        _process(int(shown.get("MainPID") or 0), program, shown.get("ExecMainStartTimestampMonotonic", "")),
+        _process(int(shown.get("MainPID") or 0), program),
         any(os.path.isdir(volume) and bool(_names_in(volume)) for volume in wish.places.volumes),
     )
 
@@ -155,11 +155,6 @@ def look(wish: Wish, more: Sequence[Tuple[str, str]] = ()) -> Seen:
 def _names_in(folder: str) -> List[str]:
     # An empty ext4 has this one already; folders that we made ourselves are no use of them.
     return [name for name in os.listdir(folder) if name != "lost+found" and (not os.path.isdir(f"{folder}/{name}") or os.listdir(f"{folder}/{name}"))]
-
-
-def _shown(names: Sequence[str]) -> Dict[str, str]:
-    lines = ask(["systemctl", "show", f"--property={','.join(names)}", UNIT]).output.splitlines()
-    return {name: value for name, _equals, value in (line.partition("=") for line in lines)}
 
 
 def _shell_of(account: str) -> str:
@@ -182,7 +177,7 @@ def _folder(path: str) -> Folder:
     return Folder(True, stat.S_IMODE(about.st_mode), files.owner_name(about.st_uid))
 
 
-def _process(number: int, program: str, begun: str) -> Optional[Process]:
+def _process(number: int, program: str) -> Optional[Process]:
     if not number:
         return None
     try:
@@ -194,8 +189,7 @@ def _process(number: int, program: str, begun: str) -> Optional[Process]:
     except OSError:
         # It ended meanwhile.
         return None
-    since = time.time() - time.monotonic() + int(begun) / 1e6 if begun.isdigit() else 0.0
-    return Process(number, tuple(words), {name: value for name, _equals, value in pairs}, current, since)
+    return Process(number, tuple(words), {name: value for name, _equals, value in pairs}, current, units.begun(UNIT))
 
 
 def digest_of(path: str) -> str:
