@@ -91,7 +91,25 @@ def servers(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], No
 def stores(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]) -> Iterator[Stores]:
     """Two bare hosts for object stores, of Debian 12 and 13, each with two empty disks."""
     with labs.hosts(["s3a", "s3b:trixie"], disks=2, report=report, purpose="s3") as fleet:
-        yield Stores(fleet, tmp_path_factory.mktemp("s3"))
+        made = Stores(fleet, tmp_path_factory.mktemp("s3"))
+        for host in made.hosts.values():
+            show_xfs(host)
+        yield made
+
+
+def show_xfs(host: Host) -> None:
+    """Let a host see what its kernel says of XFS, now and after each boot: machines do, containers do not."""
+    unit = """[Unit]
+DefaultDependencies=no
+Before=local-fs.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'mkdir -p /run/sys /sys/fs/xfs && mount -t sysfs sysfs /run/sys && mount --bind /run/sys/fs/xfs /sys/fs/xfs'
+[Install]
+WantedBy=sysinit.target
+"""
+    host.run("cat > /etc/systemd/system/show-xfs.service && systemctl --quiet enable --now show-xfs.service", stdin=unit)
 
 
 def listen(site: Site) -> None:

@@ -13,6 +13,9 @@ import pytest
 from tests.hosts.object_store_site import HOSTS, OURS, PORT, Stores, findings, nothing, statuses, told
 
 UNIT, ENVIRONMENT = "object-store.service", f"{OURS}/environment"
+# What the kernel does after errors of the first disk.
+XFS = "/sys/fs/xfs/$(basename $(readlink -f /sys/dev/block/$(mountpoint -d /srv/objects/disk1)))/error/metadata"
+RETRIES = f"cat {XFS}/EIO/max_retries {XFS}/ENOSPC/max_retries {XFS}/default/max_retries"
 LOOK = f"ls -lAR /etc/systemd/system {OURS} /srv /usr/local/lib 2>&1; getent passwd object-store; blkid -p /dev/vdb /dev/vdc; true"
 
 
@@ -87,7 +90,9 @@ def test_an_identity_puts_and_gets_from_another_host_and_reaches_nothing_else(st
 
 def test_after_a_reboot_all_is_up_and_nothing_is_to_be_done(stores: Stores) -> None:
     for host in stores.hosts.values():
+        assert host.run(RETRIES).split() == ["0", "0", "0"]
         host.reboot()
+        assert host.run(RETRIES).split() == ["0", "0", "0"]
     run = stores.run().ok()
     assert stores.plans(run) == nothing()
     for name in HOSTS:
@@ -115,6 +120,7 @@ FAULTS = {
     "a disk that is not mounted at boot": ("systemctl --quiet disable srv-objects-disk1.mount", "Mount /srv/objects/disk1", "at boot"),
     "a mount of another disk": ("sed -i 's/^What=.*/What=LABEL=other/' /etc/systemd/system/srv-objects-disk1.mount", "Mount /srv/objects/disk1", "unit"),
     "errors of disks that are tried for ever": ("sed -i 's/echo 0/echo -1/' /usr/local/lib/paas-hardening/object-store-xfs", "File", "content"),
+    "a disk that tries for ever": (f"echo -1 > {XFS}/EIO/max_retries", "XFS /srv/objects/disk1", "retries after EIO"),
     "errors of disks that are forgotten at boot": ("systemctl --quiet disable object-store-xfs.service", "object-store-xfs.service", "at boot"),
 }
 # The same, by the server's own interface.

@@ -25,7 +25,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.host_obje
     policies_of,
 )
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, Refused, RolloutFailed
-from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Finding, Proof, Source
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, UNKNOWN, Check, Finding, Proof, Source
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
 from ansible_collections.paas.hardening.plugins.module_utils._host import apt, certificates, disk, files
@@ -199,6 +199,7 @@ class ObjectStore:
 
     def _apply_mount(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         disk.mount(*self._device(ref))
+        xfs.after_mount(ref.name)
 
     def _apply_folder(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         service.make_folder(ref.name, service.folders_of(self._wish)[ref.name])
@@ -284,7 +285,7 @@ class ObjectStore:
         seen = last is not None and last.live is not None and not self._refusal
         # Of an audit that found something to do, what does not hold yet is told by the plan.
         proofs = self._probed() if seen and (enforced or not self._first) else {}
-        wrong = [f"{check.what}: {check.observed}" for proof in proofs.values() for check in proof.checks if check.verdict != PASS]
+        wrong = [f"{check.what}: {check.observed}" for proof in proofs.values() for check in proof.checks if check.verdict == FAIL]
         if enforced and wrong:
             told = "; ".join(wrong)
             raise NotProven(f"The configuration is right, but the effect is not seen: {told}.", "Look at the server's log.", subject=self._wish.names[0])
@@ -335,7 +336,10 @@ class ObjectStore:
                 for bucket, status in [*((bucket, 200) for bucket in one.buckets), *((bucket, 403) for bucket in foreign)]:
                     answer = client.ask("GET", f"/{bucket}", {"list-type": "2", "max-keys": "1"})
                     named.append(_check(f"bucket {bucket}, as {one.access}", status, answer.status))
-        return {BUCKETS: Proof(tuple(everybody)), IDENTITIES: Proof(tuple(named))}
+        # Containers do not see it: then it is not known.
+        hidden = [one.folder for one in (self._seen.xfs.disks if self._seen else ()) if not one.retries]
+        unseen = tuple(Check(f"what XFS on {folder} does when the disk errs", "it tells at once", "not to be seen here", UNKNOWN) for folder in hidden)
+        return {BUCKETS: Proof(tuple(everybody)), IDENTITIES: Proof(tuple(named)), STORAGE: Proof(unseen)}
 
 
 def _check(what: str, expected: int, status: int) -> Check:

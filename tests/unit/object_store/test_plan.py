@@ -139,7 +139,7 @@ def test_a_new_certificate_needs_no_restart() -> None:
 
 
 def test_errors_of_disks_are_set_where_that_can_be_and_told_where_not() -> None:
-    one = xfs.Disk("/srv/objects/disk1", True, {"EIO": "-1", "ENOSPC": "0", "default": "-1"}, True)
+    one = xfs.Disk("/srv/objects/disk1", {"EIO": "-1", "ENOSPC": "0", "default": "-1"}, True)
     there = good(WISH)
     assert fields(planned(there._replace(xfs=there.xfs._replace(disks=(one,))))) == ["XFS retries after EIO", "XFS retries after default"]
     planner = Planner(WISH)

@@ -47,16 +47,17 @@ RequiredBy={unit}
 
 
 class Disk(NamedTuple):
-    """One file system: the folder, whether it is XFS, how often errors of each kind are tried again (-1: for ever), and whether that can be set here."""
+    """A file system of this kind: its folder, how often errors of each kind are tried again (-1: for ever; nothing: it is not told here), and whether that
+    can be set here.
+    """
 
     folder: str
-    xfs: bool
     retries: Mapping[str, str]
     settable: bool
 
 
 class Seen(NamedTuple):
-    """The file systems that are mounted, and what sets them at boot."""
+    """The file systems of XFS that are mounted, and what sets them at boot."""
 
     disks: Tuple[Disk, ...]
     script: files.Kept
@@ -75,13 +76,23 @@ def look(folders: Sequence[str]) -> Seen:
 
 
 def _disk(folder: str) -> Optional[Disk]:
-    if not os.path.ismount(folder):
+    if _kind(folder) != "xfs":
         return None
     number = os.stat(folder).st_dev
     name = os.path.basename(os.path.realpath(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}"))
     paths = {kind: f"/sys/fs/xfs/{name}/error/metadata/{kind}/max_retries" for kind in KINDS}
     found = {kind: (files.look(path).text or "").strip() for kind, path in paths.items() if os.path.exists(path)}
-    return Disk(folder, bool(found), found, bool(found) and all(os.access(path, os.W_OK) for path in paths.values()))
+    return Disk(folder, found, bool(found) and all(os.access(path, os.W_OK) for path in paths.values()))
+
+
+def _kind(folder: str) -> str:
+    """Return the kind of the file system that is mounted on a folder; nothing when none is."""
+    found = ""
+    for line in (files.look("/proc/self/mountinfo").text or "").splitlines():
+        about, _dash, more = line.partition(" - ")
+        if about.split()[4] == folder:
+            found = more.split()[0]
+    return found
 
 
 def script_text() -> str:
@@ -105,6 +116,12 @@ def write(folders: Sequence[str]) -> None:
 def set_now(folders: Sequence[str]) -> None:
     """Set them now. Raises Failure."""
     do([SCRIPT, *folders], hint=f"Ask: journalctl -u {UNIT_NAME}")
+
+
+def after_mount(folder: str) -> None:
+    """Set them for a disk that was mounted again: what does so at boot has run already. Raises Failure."""
+    if os.path.exists(SCRIPT) and os.access("/sys/fs/xfs", os.W_OK):
+        set_now([folder])
 
 
 def fullness(folders: Sequence[str]) -> List[Tuple[str, int]]:
