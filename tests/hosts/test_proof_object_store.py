@@ -142,9 +142,10 @@ def misuse(stores: Stores, name: str) -> None:
 @pytest.mark.parametrize("name", list(HOSTS))
 def test_every_fault_is_named_by_the_audit_and_mended(stores: Stores, name: str) -> None:
     host, backend = stores.hosts[name], HOSTS[name]
-    objects = "find /srv/objects -type f -name '*one*' -o -name xl.meta | sort | xargs -r sha256sum"
+    objects = "find /srv/objects -type f -path '*/registry/*' -not -path '*/.minio.sys/*' | sort | xargs -r sha256sum"
     misuse(stores, name)
     before = host.run(objects)
+    assert before
     for command, _object, _field in FAULTS.values():
         host.run(command.replace("PROGRAM", f"/usr/local/lib/paas-hardening/{backend}"))
     assert stores.curl(name, "/registry/v2/one") == (200, "layer")
@@ -189,9 +190,6 @@ def test_a_host_that_lost_its_disk_and_its_server_gets_both_back(stores: Stores)
         audit = stores.run("--limit", name, object_store_server_mode="audit").ok()
         lines = told(stores.plans(audit, [name])[name])
         assert {"Mount /srv/objects/disk1: mounted", f"Unit {UNIT}: running"} <= set(lines), lines
-        # Without its disk it does not start: it would write into the system's own file system.
-        host.run(f"systemctl start --no-block {UNIT}; sleep 1; ls -A /srv/objects/disk1 | wc -l")
-        host.run(f"systemctl stop {UNIT}; mountpoint -q /srv/objects/disk1 && umount /srv/objects/disk1 || true")
         stores.run("--limit", name).ok()
         assert stores.plans(stores.run("--limit", name).ok(), [name]) == nothing([name])
         assert stores.curl(name, "/registry/v2/one", who="registry") == (200, "layer")

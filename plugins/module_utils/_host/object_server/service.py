@@ -36,6 +36,8 @@ _SHELL = "/usr/sbin/nologin"
 _PRIVILEGED = 1024
 # Seconds: until a stopped server has ended, until one that was started is well, and until it has read its certificate.
 _STOP, _START, _RELOAD, _PAUSE = 180.0, 60.0, 15.0, 0.2
+# How often a server ends by itself right after its start before nothing more is hoped for.
+_TRIES = 3
 _UNIT_TEXT = """# Managed by paas.hardening.object_store_server.
 [Unit]
 Description=Object store: {title}
@@ -372,7 +374,8 @@ def start(client: Client, paths: Sequence[str], verb: str = "start") -> None:
                 if program.endswith(".former"):
                     os.unlink(f"{PROGRAMS}/{program}")
             return
-        if ask(["systemctl", "is-failed", "--quiet", UNIT]).status == 0:
+        state = units.shown(UNIT, ("ActiveState", "NRestarts"))
+        if state.get("ActiveState") == "failed" or int(state.get("NRestarts") or 0) >= _TRIES:
             break
         time.sleep(_PAUSE)
     log = ask(["journalctl", "--no-pager", "--quiet", "--output=cat", "--lines=5", f"--unit={UNIT}"]).output.splitlines()
