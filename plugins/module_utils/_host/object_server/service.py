@@ -145,7 +145,8 @@ def look(wish: Wish, more: Sequence[Tuple[str, str]] = ()) -> Seen:
         stat.S_IMODE(os.stat(program).st_mode) if exists else 0,
         files.look(ENVIRONMENT_FILE),
         files.look(UNIT_FILE),
-        tuple(shown.get("DropInPaths", "").split()),
+        # Those of the distribution are for all units.
+        tuple(path for path in shown.get("DropInPaths", "").split() if path.startswith(("/etc/", "/run/"))),
         {name: _target(f"{TLS_FOLDER}/{name}") for name in links_of(wish)},
         {path: _folder(path) for path in folders_of(wish)},
         shown.get("UnitFileState") == "enabled",
