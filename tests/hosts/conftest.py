@@ -98,14 +98,14 @@ def stores(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], Non
 
 
 def show_xfs(host: Host) -> None:
-    """Let a host see what its kernel says of XFS, now and after each boot: machines do, containers do not."""
+    """Let a host see what its kernel says of XFS, now and after each boot: machines do, containers do not. With a writable /sys networkd would wait for udev."""
     unit = """[Unit]
 DefaultDependencies=no
 Before=local-fs.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/bin/sh -c 'mkdir -p /run/sys /sys/fs/xfs && mount -t sysfs sysfs /run/sys && mount --bind /run/sys/fs/xfs /sys/fs/xfs'
+ExecStart=/bin/sh -c 'mkdir -p /run/sys; mount -t sysfs sysfs /run/sys; mount -o remount,rw /run/sys; mount -o remount,rw /sys; mkdir -p /sys/fs/xfs; mount --bind /run/sys/fs/xfs /sys/fs/xfs; mount -o remount,ro /sys'
 [Install]
 WantedBy=sysinit.target
 """

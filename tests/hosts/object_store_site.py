@@ -90,6 +90,8 @@ class Stores:
         client.run("cat > /tmp/body", stdin=body)
         access = "store-root" if who == "root" else who
         config = f'user = "{access}:{self.secrets[who]}"\naws-sigv4 = "aws:amz:us-east-1:s3"\n' if who else ""
+        # Older ones do not send it by themselves.
+        config += 'header = "x-amz-content-sha256: UNSIGNED-PAYLOAD"\n' if who else ""
         trust = ["--cacert", "/tmp/authority.crt"] if verify else []
         given = [*words[:-1], f"https://{store}:{PORT}{words[-1]}" if words[-1].startswith("/") else words[-1]]
         command = shlex.join(["curl", "--silent", "--show-error", "--max-time", "10", *trust, "--write-out", "\n%{http_code}", "--config", "-", *given])
