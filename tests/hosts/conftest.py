@@ -98,14 +98,23 @@ def stores(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], Non
 
 
 def show_xfs(host: Host) -> None:
-    """Let a host see what its kernel says of XFS, now and after each boot: machines do, containers do not. With a writable /sys networkd would wait for udev."""
+    """Let a host see what its kernel says of XFS, now and after each boot, as machines do and containers do not.
+
+    /sys itself is not writable in the end: networkd would wait for udev.
+    """
     unit = """[Unit]
 DefaultDependencies=no
 Before=local-fs.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/bin/sh -c 'mkdir -p /run/sys; mount -t sysfs sysfs /run/sys; mount -o remount,rw /run/sys; mount -o remount,rw /sys; mkdir -p /sys/fs/xfs; mount --bind /run/sys/fs/xfs /sys/fs/xfs; mount -o remount,ro /sys'
+ExecStart=mkdir -p /run/sys
+ExecStart=mount -t sysfs sysfs /run/sys
+ExecStart=mount -o remount,rw /run/sys
+ExecStart=mount -o remount,rw /sys
+ExecStart=mkdir -p /sys/fs/xfs
+ExecStart=mount --bind /run/sys/fs/xfs /sys/fs/xfs
+ExecStart=mount -o remount,ro /sys
 [Install]
 WantedBy=sysinit.target
 """
