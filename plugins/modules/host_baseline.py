@@ -56,6 +56,7 @@ options:
 EXAMPLES = r"""
 - name: See in words what would change
   paas.hardening.host_baseline:
+    security_updates: enabled
   check_mode: true
   diff: true
 
