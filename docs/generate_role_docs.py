@@ -34,6 +34,16 @@ ON_HOSTS: Mapping[str, Mapping[str, Any]] = {
         "postgres_server_roles": [{"name": "app", "password": "{{ app_database_password }}"}],
         "postgres_server_databases": [{"name": "app", "owner": "app"}],
     },
+    "host_baseline": {"host_baseline_time_servers": ["ntp1.example.com"]},
+    "object_store_server": {
+        "object_store_server_binary": "files/minio",
+        "object_store_server_binary_sha256": "{{ minio_sha256 }}",
+        "object_store_server_data_disks": ["/dev/vdb", "/dev/vdc"],
+        "object_store_server_root_access_key": "store-root",
+        "object_store_server_root_secret_key": "{{ store_root_secret }}",
+        "object_store_server_buckets": [{"name": "registry"}],
+        "object_store_server_identities": [{"access_key": "registry", "secret_key": "{{ registry_store_secret }}", "buckets": ["registry"]}],
+    },
 }
 
 # Roles that run where they stand, and have options of their own for the cluster.

@@ -12,6 +12,7 @@ import yaml
 
 from tests import labs
 from tests.contract.playbook import Run, run_playbook
+from tests.hosts.object_store_site import Stores
 from tests.hosts.postgres_site import Servers
 from tests.quality.checkout import ROOT
 
@@ -84,6 +85,40 @@ def servers(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], No
     """Three bare hosts for PostgreSQL, each with an empty disk; the third runs Debian 13."""
     with labs.hosts(["db1", "db2", "db3:trixie"], disks=1, report=report, purpose="pg") as fleet:
         yield Servers(fleet, tmp_path_factory.mktemp("pg"))
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]) -> Iterator[Stores]:
+    """Two bare hosts for object stores, of Debian 12 and 13, each with two empty disks."""
+    with labs.hosts(["s3a", "s3b:trixie"], disks=2, report=report, purpose="s3") as fleet:
+        made = Stores(fleet, tmp_path_factory.mktemp("s3"))
+        for host in made.hosts.values():
+            show_xfs(host)
+        yield made
+
+
+def show_xfs(host: Host) -> None:
+    """Let a host see what its kernel says of XFS, now and after each boot, as machines do and containers do not.
+
+    /sys itself is not writable in the end: networkd would wait for udev.
+    """
+    unit = """[Unit]
+DefaultDependencies=no
+Before=local-fs.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=mkdir -p /run/sys
+ExecStart=mount -t sysfs sysfs /run/sys
+ExecStart=mount -o remount,rw /run/sys
+ExecStart=mount -o remount,rw /sys
+ExecStart=mkdir -p /sys/fs/xfs
+ExecStart=mount --bind /run/sys/fs/xfs /sys/fs/xfs
+ExecStart=mount -o remount,ro /sys
+[Install]
+WantedBy=sysinit.target
+"""
+    host.run("cat > /etc/systemd/system/show-xfs.service && systemctl --quiet enable --now show-xfs.service", stdin=unit)
 
 
 def listen(site: Site) -> None:

@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import datetime
-import itertools
-import socket
 import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area, Judged, Remark
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_postgres_plan import (
     ACCESS,
     REPLICATION,
@@ -18,23 +17,21 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.host_post
     SERVER,
     SETTINGS,
     TLS,
-    Area,
     Observed,
     Planner,
-    Remark,
     refusal_of,
     wanted_settings,
 )
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, Refused, RolloutFailed
-from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, UNKNOWN, Check, Finding, Proof, Source, status_of
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Finding, Proof, Source
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
+from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk
+from ansible_collections.paas.hardening.plugins.module_utils._host.addresses import require_own
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import (
     access,
     accounts,
-    certificates,
     cluster,
-    disk,
     handshake,
     layout,
     live,
@@ -57,7 +54,6 @@ STRANGER = "paas_hardening_stranger"
 _PATIENCE = 5.0
 _FOLLOWS = 90.0
 _PAUSE = 0.2
-_SHOWN = 6
 
 
 def begin(params: Mapping[str, Any]) -> Postgres:
@@ -94,13 +90,14 @@ class Postgres:
     def _look(self) -> Observed:
         wish = self._wish
         place = layout.chosen(wish.version, cluster.majors(), layout.release())
-        _require_own(wish.addresses)
-        storage = disk.look(wish.data_disk)
+        for address in wish.addresses:
+            require_own(address, "addresses", "postgres_server_addresses")
+        storage = disk.look(layout.DATA, wish.data_disk)
         if storage is not None and not storage.mounted:
             disk.refuse(storage)
         more = [disk.PROGRAMS[wish.data_filesystem]] if storage is not None and storage.empty else []
         seen = cluster.look(place, more, [wish.tls.certificate, wish.tls.key])
-        derived = tuning.derived(tuning.measured(disk.size_of(storage)), wish.connections)
+        derived = tuning.derived(tuning.measured(disk.size_of(layout.DATA, storage)), wish.connections)
         names = [*wanted_settings(wish, place, derived, None, seen.control), *settings.FLOORS]
         running = live.look(place, names, [one.name for one in wish.databases]) if seen.has_data and not seen.missing else None
         lacking = tuple(standby.secrets_differ(wish.primary)) if wish.primary else ()
@@ -165,13 +162,13 @@ class Postgres:
 
     def _apply_disk(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         # Looked at anew: what was empty may not be any more.
-        storage = disk.look(self._wish.data_disk)
+        storage = disk.look(layout.DATA, self._wish.data_disk)
         if storage is None or not storage.empty:
             raise Refused(f"{ref.name} is not empty any more.", "Somebody else is at work on it: look, and run again.", ref.name)
         disk.make(storage, self._wish.data_filesystem)
 
     def _apply_mount(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
-        disk.mount(self._wish.data_disk)
+        disk.mount(layout.DATA, self._wish.data_disk)
 
     def _apply_cluster(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         if observed.cluster.exists:
@@ -287,28 +284,9 @@ class Postgres:
         if self._refusal and area == SERVER:
             remarks = [Remark(area, self._refusal.message, self._refusal.hint)]
         mine = [change for change in planned.changes if self._areas.get((change.ref, change.field)) == area]
-        unseen = (self._refusal and area != SERVER) or (last is not None and last.silent and area in (ROLES, REPLICATION))
-        if unseen:
-            status = UNKNOWN
-        elif remarks:
-            status = FAIL
-        else:
-            done = [change for change in plan.changes if self._areas.get((change.ref, change.field)) == area]
-            status = status_of(bool(done), enforced, proof, probed=bool(proof.checks))
-        return Finding(
-            control=area.control,
-            title=area.title,
-            severity=area.severity,
-            source=SOURCE,
-            subject=f"PostgreSQL on {self._wish.names[0]}",
-            status=status,
-            expected="as the inventory says",
-            observed="could not be looked at" if unseen else _told(mine, remarks),
-            after="could not be looked at" if unseen else _told([] if enforced else mine, remarks),
-            reasons=tuple(remark.text for remark in remarks),
-            hint=" ".join(remark.hint for remark in remarks),
-            proof=proof,
-        )
+        done = [change for change in plan.changes if self._areas.get((change.ref, change.field)) == area]
+        unseen = bool(self._refusal and area != SERVER) or (last is not None and last.silent and area in (ROLES, REPLICATION))
+        return Judged(area, mine, done, remarks, proof, unseen).finding(SOURCE, f"PostgreSQL on {self._wish.names[0]}", enforced)
 
     def _server(self, observed: Optional[Observed]) -> Dict[str, Any]:
         """Return what clients, and a standby, have to know."""
@@ -371,34 +349,11 @@ class Ahead(Postgres):
         return {"findings": []}
 
 
-def _told(changes: Sequence[Change], remarks: Sequence[Remark]) -> str:
-    """Say in one line what is not as it should be."""
-    wrong = []
-    for ref, group in itertools.groupby(changes, key=lambda change: change.ref):
-        fields = [change.field for change in group]
-        more = f" and {len(fields) - _SHOWN} more" if len(fields) > _SHOWN else ""
-        wrong.append(f"{ref} ({', '.join(fields[:_SHOWN])}{more})")
-    wrong += [remark.text.rstrip(".") for remark in remarks]
-    return f"not as it should be: {', '.join(wrong)}" if wrong else "as it should be"
-
-
 def _follows(place: layout.Layout) -> bool:
     try:
         return bool(Database(place).ask("SELECT json_build_array(EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'));\n")[0])
     except Failure:
         return False
-
-
-def _require_own(addresses: Sequence[str]) -> None:
-    """Refuse addresses that this host does not have: the server would start without them. Raises Refused."""
-    for address in addresses:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as test:
-            try:
-                test.bind((address, 0))
-            except OSError:
-                hint = "Give those that `ip address` shows there (postgres_server_addresses); one that is translated on the way belongs into names."
-                raise Refused(f"addresses: {address} is no address of this host.", hint, "addresses") from None
 
 
 VERB = Verb(ARGUMENTS, begin, secrets_of)

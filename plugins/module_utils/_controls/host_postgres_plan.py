@@ -8,15 +8,15 @@ from __future__ import annotations
 import datetime
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area, Remark
+from ansible_collections.paas.hardening.plugins.module_utils._controls.host_ground import Renewal, certificate_changes, disk_changes
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
-from ansible_collections.paas.hardening.plugins.module_utils._host import files
+from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, files
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import (
     access,
     accounts,
-    certificates,
     cluster,
-    disk,
     layout,
     live,
     settings,
@@ -25,29 +25,12 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.postgres impo
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.sql import literal
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.wishes import Wish
 
-
-class Area(NamedTuple):
-    """What a finding is about: its control, its title, its severity."""
-
-    control: str
-    title: str
-    severity: str
-
-
 SERVER = Area("host-postgres-server", "PostgreSQL runs as one pinned cluster with checksums, on a disk of its own", "high")
 TLS = Area("host-postgres-tls", "The server's certificate is valid, and its private part is the server's alone", "high")
 SETTINGS = Area("host-postgres-settings", "Settings are as wanted: in the files, in force, and by nothing overridden", "high")
 ACCESS = Area("host-postgres-access", "Each database is open to named roles from named networks, by TLS and SCRAM only", "critical")
 ROLES = Area("host-postgres-roles", "Roles have no right that they do not need", "high")
 REPLICATION = Area("host-postgres-replication", "Standbys follow by slots that cannot fill the primary's disk", "high")
-
-
-class Remark(NamedTuple):
-    """What is wrong and is left to a person, and what he may do."""
-
-    area: Area
-    text: str
-    hint: str
 
 
 class Observed(NamedTuple):
@@ -142,17 +125,7 @@ class Planner:
             found.append(
                 Change(Ref("", "File", layout.DROP_IN), ("content",), before, "no cluster comes with a package", "a package makes a cluster by itself")
             )
-        storage = observed.disk
-        if storage is None:
-            return found
-        if storage.empty and not storage.mounted:
-            found.append(Change(Ref("", "Disk", storage.device), ("file system",), ABSENT, self._wish.data_filesystem, "the disk is empty"))
-        mounted = Ref("", "Mount", layout.HOME)
-        if not storage.mounted:
-            found.append(Change(mounted, ("mounted",), False, True, "data has a file system of its own"))
-        for field, wrong in disk.boot_problems(storage):
-            found.append(Change(mounted, (field,), ABSENT if wrong == "absent" else wrong, "mounts the disk", "so that it is there after a reboot"))
-        return found
+        return found + (disk_changes(observed.disk, self._wish.data_filesystem) if observed.disk is not None else [])
 
     def _secrets(self, observed: Observed) -> List[Change]:
         return [Change(Ref("", "File", path), ("content",), "not as given", "as given", "what a standby logs in with") for path in observed.lacking]
@@ -174,29 +147,10 @@ class Planner:
         return []
 
     def _certificates(self, observed: Observed) -> List[Change]:
-        places, seen, days, now = self._wish.tls, observed.tls, self._wish.renew_before, observed.moment
-        wrong = certificates.problems(seen, self._wish.names, days, now)
-        if not places.made:
-            for field, is_now, _wanted in wrong:
-                self._remark(TLS, f"{places.certificate}: {field}: {is_now}.", "It is your own: have it made anew by your authority, and run again.")
-            return self._key(places.key, seen.key, layout.ACCOUNT)
-        found = []
-        issuer = certificates.authority_problems(seen, days, now)
-        for field, before, after in issuer:
-            found.append(Change(Ref("", "Authority", places.authority), (field,), ABSENT if before == "absent" else before, after, "it vouches for the server"))
-        if issuer and not any(field in ("issuer", "certificate") for field, _before, _after in wrong):
-            wrong.append(("issuer", "the former authority", "the new one"))
-        for field, before, after in wrong:
-            found.append(Change(Ref("", "Certificate", places.certificate), (field,), ABSENT if before == "absent" else before, after, "clients verify it"))
-        found += [] if wrong else self._key(places.key, seen.key, layout.ACCOUNT)
-        return found + ([] if issuer else self._key(places.authority_key, seen.authority_key, "root"))
-
-    def _key(self, path: str, kept: files.Kept, owner: str) -> List[Change]:
-        if kept.text is None:
-            return []
-        why = "who can read it can be the server"
-        found = [Change(Ref("", "Private part", path), ("mode",), f"{kept.mode:04o}", "0600", why)] if kept.mode != 0o600 else []
-        return found + ([Change(Ref("", "Private part", path), ("owner",), kept.owner, owner, why)] if kept.owner != owner else [])
+        found, told = certificate_changes(self._wish.tls, observed.tls, Renewal(self._wish.names, self._wish.renew_before, observed.moment))
+        for text, hint in told:
+            self._remark(TLS, text, hint)
+        return found
 
     def _settings(self, observed: Observed) -> List[Change]:
         seen, place = observed.cluster, observed.place

@@ -10,14 +10,14 @@ import pytest
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_postgres_plan import Observed, Planner, refusal_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Change
-from ansible_collections.paas.hardening.plugins.module_utils._host import files
-from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import certificates, cluster, disk, layout
+from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, files
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import cluster, layout
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.wishes import ARGUMENTS, Wish, wish_of
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 NO_FILE = files.Kept(None, 0, "")
 BARE = cluster.Seen(("postgresql-15",), None, False, False, False, False, {}, (), NO_FILE, NO_FILE, NO_FILE, False, 0, "", False, 0.0)
-EMPTY_DISK = disk.Seen("/dev/vdb", {}, 1 << 30, False, "/dev/vdb", None, False, False, False)
+EMPTY_DISK = disk.Seen(layout.DATA, "/dev/vdb", {}, 1 << 30, False, "/dev/vdb", None, False, False, False)
 NO_TLS = certificates.Seen(None, None, None, None, (), False, False, NO_FILE, NO_FILE)
 DEBIAN = {"ID": "debian", "VERSION_CODENAME": "bookworm"}
 PRIMARY = {"name": "db1", "address": "10.0.0.1", "authority": "PEM"}

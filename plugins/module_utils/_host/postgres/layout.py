@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Dict, NamedTuple, Optional
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, Refused
-from ansible_collections.paas.hardening.plugins.module_utils._host import files
+from ansible_collections.paas.hardening.plugins.module_utils._host import disk, files
+from ansible_collections.paas.hardening.plugins.module_utils._host.certificates import Places
 
 ACCOUNT = "postgres"
 HOME = "/var/lib/postgresql"
@@ -17,6 +18,8 @@ NAME = "main"
 PORT = 5432
 # Ours: the authority, the certificate, and what a standby needs.
 OURS = "/etc/paas-hardening/postgres"
+TLS = Places(f"{OURS}/server.crt", f"{OURS}/server.key", f"{OURS}/ca.crt", ACCOUNT, "PostgreSQL")
+DATA = disk.Place(HOME, "postgresql", ACCOUNT, 0o755, ("*/*/PG_VERSION",), "PostgreSQL", "postgres_server")
 # Or a package that is installed later makes a cluster that nobody asked for, on the next port.
 DROP_IN = "/etc/postgresql-common/createcluster.d/paas-hardening.conf"
 DROP_IN_TEXT = "# Managed by paas.hardening.postgres_server.\ncreate_main_cluster = false\n"

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
-from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import access, accounts, certificates, disk, settings, standby
-from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import PORT
+from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk
+from ansible_collections.paas.hardening.plugins.module_utils._host.addresses import address_of
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import access, accounts, settings, standby
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import PORT, TLS
 
 # All of it; or, of a standby that there is, what has to come before its primary gets more.
 WHOLE, AHEAD = "whole", "ahead"
@@ -109,7 +110,7 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
         params["data_filesystem"],
         addresses,
         names,
-        _places(params),
+        certificates.chosen(TLS, params["tls_certificate"], params["tls_key"], params["tls_authority"]),
         params["renew_before"],
         (*entries, *followers),
         roles,
@@ -125,31 +126,9 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
 
 
 def _addresses(given: Sequence[str]) -> Tuple[str, ...]:
-    found: List[str] = []
-    for value in given:
-        try:
-            address = ipaddress.ip_address(value)
-        except ValueError:
-            raise Invalid(f"addresses: {value} is no address.", "Give the addresses of this host that clients connect to.", "addresses") from None
-        if address.is_unspecified:
-            raise Invalid(f"addresses: {value} is every address that this host has or will have.", "Name those that clients connect to.", "addresses")
-        found.append(str(address))
-    if not found:
+    if not given:
         raise Invalid("addresses is empty.", "Give the addresses of this host that clients connect to.", "addresses")
-    return tuple(found)
-
-
-def _places(params: Mapping[str, Any]) -> certificates.Places:
-    given = [params["tls_certificate"], params["tls_key"], params["tls_authority"]]
-    if not any(given):
-        return certificates.OWN
-    if not all(path.startswith("/") for path in given):
-        raise Invalid(
-            "Of tls_certificate, tls_key and tls_authority one is missing, or is no whole path.",
-            "Give the paths of all three files on the host, or none: then the host makes an authority of its own.",
-            "tls_certificate",
-        )
-    return certificates.Places(given[0], given[1], given[2], made=False)
+    return tuple(address_of(value, "addresses") for value in given)
 
 
 def _synchronous(others: Sequence[Mapping[str, Any]]) -> str:

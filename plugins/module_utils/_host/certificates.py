@@ -1,7 +1,7 @@
 # Copyright: the paas.hardening contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The server's certificate: what is wrong with it, and one of an authority of the host's own. Private keys are made where they are used, and stay there."""
+"""A server's certificate: what is wrong with it, and one of an authority of the host's own. Private keys are made where they are used, and stay there."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import os
 import tempfile
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid
 from ansible_collections.paas.hardening.plugins.module_utils._host import files
 from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask
-from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import ACCOUNT, OURS
 
 _AUTHORITY_DAYS = 3650
 # What browsers and libraries accept of a server's at most.
@@ -49,19 +48,35 @@ _LONGEST = 40
 
 
 class Places(NamedTuple):
-    """Where certificate, private key and authority are; ``made`` tells whether they are ours to make."""
+    """Where certificate, private key and authority are, and which account of the system the server runs as.
+
+    ``title`` is what the authority is called by. ``made`` tells whether they are ours to make.
+    """
 
     certificate: str
     key: str
     authority: str
-    made: bool
+    account: str
+    title: str
+    made: bool = True
 
     @property
     def authority_key(self) -> str:
         return f"{os.path.dirname(self.authority)}/ca.key"
 
 
-OWN = Places(f"{OURS}/server.crt", f"{OURS}/server.key", f"{OURS}/ca.crt", made=True)
+def chosen(ours: Places, certificate: str, key: str, authority: str) -> Places:
+    """Return the places of one's own certificate, or ours when none is given. Raises Invalid."""
+    given = [certificate, key, authority]
+    if not any(given):
+        return ours
+    if not all(path.startswith("/") for path in given):
+        raise Invalid(
+            "Of tls_certificate, tls_key and tls_authority one is missing, or is no whole path.",
+            "Give the paths of all three files on the host, or none: then the host makes an authority of its own.",
+            "tls_certificate",
+        )
+    return Places(certificate, key, authority, ours.account, ours.title, made=False)
 
 
 class Seen(NamedTuple):
@@ -179,10 +194,10 @@ def make_authority(places: Places, name: str) -> None:
     """Make a new authority, and its private key. Raises Failure."""
     with tempfile.TemporaryDirectory() as folder:
         key = _make_key(folder)
-        config = _write(folder, "authority.cnf", _AUTHORITY_CONFIG.format(name=f"PostgreSQL of {name[:_LONGEST]}"))
+        config = _write(folder, "authority.cnf", _AUTHORITY_CONFIG.format(name=f"{places.title} of {name[:_LONGEST]}"))
         request = ["req", "-new", "-x509", "-config", config, "-key", key, "-sha256", "-days", str(_AUTHORITY_DAYS), "-set_serial", _serial()]
         text = _openssl(request)
-        _folder()
+        _folder(places)
         files.replace(places.authority_key, _read(key), 0o600, "root")
         files.replace(places.authority, text, 0o644, "root")
 
@@ -196,8 +211,8 @@ def make_certificate(places: Places, names: Sequence[str]) -> None:
         request = _write(folder, "server.csr", _openssl(["req", "-new", "-config", config, "-key", key, "-sha256"]))
         signing = ["-CA", places.authority, "-CAkey", places.authority_key, "-set_serial", _serial(), "-days", str(DAYS), "-sha256"]
         text = _openssl(["x509", "-req", "-in", request, *signing, "-extfile", config, "-extensions", "extensions"])
-        _folder()
-        files.replace(places.key, _read(key), 0o600, ACCOUNT)
+        _folder(places)
+        files.replace(places.key, _read(key), 0o600, places.account)
         files.replace(places.certificate, text, 0o644, "root")
 
 
@@ -207,8 +222,8 @@ def guard_key(path: str, owner: str) -> None:
     os.chmod(path, 0o600)
 
 
-def _folder() -> None:
-    os.makedirs(OURS, mode=0o755, exist_ok=True)
+def _folder(places: Places) -> None:
+    os.makedirs(os.path.dirname(places.certificate), mode=0o755, exist_ok=True)
 
 
 def _make_key(folder: str) -> str:

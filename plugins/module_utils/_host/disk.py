@@ -1,7 +1,7 @@
 # Copyright: the paas.hardening contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The disk that the data lies on: a file system of its own, made on an empty disk only, and mounted at every boot before the server starts."""
+"""A disk that data lies on: a file system of its own, made on an empty disk only, and mounted at every boot before the server starts."""
 
 from __future__ import annotations
 
@@ -14,16 +14,12 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotFound, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._host import files
 from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask, do
-from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import ACCOUNT, HOME
 
-LABEL = "postgresql"
-UNIT = "var-lib-postgresql.mount"
-UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 PROGRAMS = {"xfs": ("mkfs.xfs", "xfsprogs"), "ext4": ("mkfs.ext4", "e2fsprogs")}
-_OPTIONS = {"xfs": ["-q", "-L", LABEL], "ext4": ["-q", "-m", "1", "-L", LABEL]}
-_UNIT_TEXT = """# Managed by paas.hardening.postgres_server.
+_OPTIONS = {"xfs": ["-q"], "ext4": ["-q", "-m", "1"]}
+_UNIT_TEXT = """# Managed by paas.hardening.{role}.
 [Unit]
-Description=Data of PostgreSQL
+Description=Data of {title}
 
 [Mount]
 What={source}
@@ -36,8 +32,36 @@ WantedBy=local-fs.target
 """
 # Of a whole file system, about so many seconds on slow disks.
 _PATIENCE = 600
-# Owner may do all, others may look for the name of a cluster.
-_MODE = 0o755
+
+
+class Place(NamedTuple):
+    """Where a disk is to be mounted, and what for: its label, whose its folder is, and by which patterns data is known that must not be mounted over.
+
+    ``title`` names the program that the data is of, ``role`` the role, and ``option`` the option that the disk is given by.
+    """
+
+    where: str
+    label: str
+    account: str
+    mode: int
+    data: Tuple[str, ...]
+    title: str
+    role: str
+    option: str = "data_disk"
+
+    @property
+    def unit(self) -> str:
+        """The unit of systemd. Its name is made of the path, which holds nothing that would have to be escaped."""
+        return f"{self.where.strip('/').replace('/', '-')}.mount"
+
+    @property
+    def unit_file(self) -> str:
+        return f"/etc/systemd/system/{self.unit}"
+
+    @property
+    def variable(self) -> str:
+        """What the option is called in the role."""
+        return f"{self.role}_{self.option}"
 
 
 class Seen(NamedTuple):
@@ -46,6 +70,7 @@ class Seen(NamedTuple):
     ``source`` is by which name it is mounted: its UUID, or its path where nobody gives disks such names, as in containers.
     """
 
+    place: Place
     device: str
     holds: Dict[str, str]
     size: int
@@ -62,32 +87,33 @@ class Seen(NamedTuple):
 
     @property
     def ours(self) -> bool:
-        return self.holds.get("LABEL") == LABEL and self.holds.get("TYPE", "") in PROGRAMS
+        return self.holds.get("LABEL") == self.place.label and self.holds.get("TYPE", "") in PROGRAMS
 
 
-def look(wanted: str) -> Optional[Seen]:
+def look(place: Place, wanted: str) -> Optional[Seen]:
     """Look at the disk of this path, LABEL= or UUID=; with an empty name None, since then none is wanted. Raises NotFound, Refused and Failure."""
     if not wanted:
         return None
-    device = _device(wanted)
-    mounted = _mounted()
+    device = _device(place, wanted)
+    mounted = _mounted(place.where)
     # What is mounted may also be another file system of the user's own, which he mounted himself.
     other = mounted is not None and mounted != os.stat(device).st_rdev
     holds = _signature(device)
     source = _source(f"/dev/block/{os.major(mounted or 0)}:{os.minor(mounted or 0)}" if other else device)
-    shown = ask(["systemctl", "is-enabled", "--quiet", UNIT])
-    unit, size = files.look(UNIT_FILE).text, int(do(["blockdev", "--getsize64", device]))
-    return Seen(device, holds, size, mounted is not None, source, unit, shown.status == 0, _in_fstab(), mounted is None and _has_clusters())
+    shown = ask(["systemctl", "is-enabled", "--quiet", place.unit])
+    unit, size = files.look(place.unit_file).text, int(do(["blockdev", "--getsize64", device]))
+    buried = mounted is None and any(glob.glob(f"{place.where}/{pattern}") for pattern in place.data)
+    return Seen(place, device, holds, size, mounted is not None, source, unit, shown.status == 0, _in_fstab(place.where), buried)
 
 
-def _device(wanted: str) -> str:
+def _device(place: Place, wanted: str) -> str:
     kind, equals, name = wanted.partition("=")
     if equals and kind in ("LABEL", "UUID"):
         found = ask(["blkid", f"--{kind.lower()}", name]).output.strip()
     else:
         found = wanted
     if not found or not os.path.exists(found) or not stat.S_ISBLK(os.stat(found).st_mode):
-        raise NotFound(f"data_disk is {wanted}, and there is no such disk.", "Ask lsblk on the host, and give its path, LABEL= or UUID=.", "data_disk")
+        raise NotFound(f"{place.option} is {wanted}, and there is no such disk.", "Ask lsblk on the host, and give its path, LABEL= or UUID=.", place.option)
     return found
 
 
@@ -101,11 +127,11 @@ def _signature(device: str) -> Dict[str, str]:
     return {name: value for name, _equals, value in (line.partition("=") for line in probed.output.splitlines())}
 
 
-def _mounted() -> Optional[int]:
-    """Return the number of the device that is mounted on the data's folder, or None."""
+def _mounted(where: str) -> Optional[int]:
+    """Return the number of the device that is mounted on a folder, or None."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as table:
         fields = [line.split() for line in table]
-    found = [entry[2] for entry in fields if entry[4] == HOME]
+    found = [entry[2] for entry in fields if entry[4] == where]
     if not found:
         return None
     major, _colon, minor = found[-1].partition(":")
@@ -120,20 +146,16 @@ def _source(device: str) -> str:
     return f"UUID={uuid}" if uuid and os.path.exists(f"/dev/disk/by-uuid/{uuid}") else device
 
 
-def _in_fstab() -> bool:
+def _in_fstab(where: str) -> bool:
     lines = [line.split() for line in (files.look("/etc/fstab").text or "").splitlines()]
-    return any(len(words) > 1 and not words[0].startswith("#") and words[1].rstrip("/") == HOME for words in lines)
+    return any(len(words) > 1 and not words[0].startswith("#") and words[1].rstrip("/") == where for words in lines)
 
 
-def _has_clusters() -> bool:
-    return bool(glob.glob(f"{HOME}/*/*/PG_VERSION"))
-
-
-def size_of(seen: Optional[Seen]) -> int:
+def size_of(place: Place, seen: Optional[Seen]) -> int:
     """Return the bytes that the data has: of the disk, or of whatever holds the folder."""
     if seen is not None:
         return seen.size
-    here = HOME
+    here = place.where
     while not os.path.isdir(here):
         here = os.path.dirname(here)
     return shutil.disk_usage(here).total
@@ -141,46 +163,48 @@ def size_of(seen: Optional[Seen]) -> int:
 
 def refuse(seen: Seen) -> None:
     """Raise Refused when mounting the disk would bury data or destroy it."""
+    place = seen.place
     if seen.buried:
         raise Refused(
-            f"{HOME} holds a cluster, and {seen.device} would be mounted over it.",
-            "Stop the server, move the data to the disk and mount it, or give no data_disk (postgres_server_data_disk).",
-            "data_disk",
+            f"{place.where} holds data of {place.title}, and {seen.device} would be mounted over it.",
+            f"Stop the server, move the data to the disk and mount it, or give no {place.option} ({place.variable}).",
+            place.option,
         )
     if not seen.empty and not seen.ours:
         raise Refused(
             f"{seen.device} is not empty: it holds {seen.holds.get('TYPE') or seen.holds.get('PTTYPE') or 'something'}.",
-            f"Only an empty disk is formatted. Empty it by hand (wipefs), or give its file system the label {LABEL} if it is meant.",
-            "data_disk",
+            f"Only an empty disk is formatted. Empty it by hand (wipefs), or give its file system the label {place.label} if it is meant.",
+            place.option,
         )
 
 
 def make(seen: Seen, kind: str) -> None:
     """Make the file system, on an empty disk only. Raises Failure."""
-    made = ask([PROGRAMS[kind][0], *_OPTIONS[kind], seen.device], seconds=_PATIENCE)
+    made = ask([PROGRAMS[kind][0], *_OPTIONS[kind], "-L", seen.place.label, seen.device], seconds=_PATIENCE)
     if made.status:
         raise Failure(f"{PROGRAMS[kind][0]} failed: {made.complaint.strip()[-500:]}", "Is the disk large enough, and in use by nobody?", seen.device)
 
 
 def unit_text(seen: Seen, kind: str) -> str:
     """Return what the unit's file has to say about the file system that is there."""
-    return _UNIT_TEXT.format(source=seen.source, where=HOME, kind=seen.holds.get("TYPE") or kind)
+    place = seen.place
+    return _UNIT_TEXT.format(role=place.role, title=place.title, source=seen.source, where=place.where, kind=seen.holds.get("TYPE") or kind)
 
 
-def mount(device: str) -> None:
+def mount(place: Place, device: str) -> None:
     """Mount the file system now and at every boot. Raises Failure."""
-    seen = look(device)
+    seen = look(place, device)
     if seen is None:
         return
     if not seen.fstab:
-        os.makedirs(HOME, exist_ok=True)
-        files.replace(UNIT_FILE, unit_text(seen, ""), 0o644)
+        os.makedirs(place.where, exist_ok=True)
+        files.replace(place.unit_file, unit_text(seen, ""), 0o644)
         do(["systemctl", "daemon-reload"])
-        do(["systemctl", "enable", "--quiet", UNIT])
+        do(["systemctl", "enable", "--quiet", place.unit])
     if not seen.mounted:
-        do(["mount", HOME] if seen.fstab else ["systemctl", "start", UNIT], hint=f"Ask: journalctl -u {UNIT}")
-    files.own(HOME, ACCOUNT)
-    os.chmod(HOME, _MODE)
+        do(["mount", place.where] if seen.fstab else ["systemctl", "start", place.unit], hint=f"Ask: journalctl -u {place.unit}")
+    files.own(place.where, place.account)
+    os.chmod(place.where, place.mode)
 
 
 def boot_problems(seen: Seen) -> List[Tuple[str, str]]:
@@ -190,7 +214,7 @@ def boot_problems(seen: Seen) -> List[Tuple[str, str]]:
     problems = []
     if seen.unit is None:
         problems.append(("unit", "absent"))
-    elif f"What={seen.source}\n" not in seen.unit or f"Where={HOME}\n" not in seen.unit:
+    elif f"What={seen.source}\n" not in seen.unit or f"Where={seen.place.where}\n" not in seen.unit:
         problems.append(("unit", "names another file system"))
     if not seen.enabled:
         problems.append(("at boot", "not mounted"))

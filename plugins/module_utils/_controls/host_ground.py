@@ -1,0 +1,61 @@
+# Copyright: the paas.hardening contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What has to change so that a server of a host has a certificate that is valid, and its data a disk that is there after a reboot. Pure."""
+
+from __future__ import annotations
+
+import datetime
+from typing import List, NamedTuple, Sequence, Tuple
+
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Ref
+from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, files
+
+
+class Renewal(NamedTuple):
+    """When a certificate is made anew: for which names it has to be good, and so many days before its end, seen from this moment."""
+
+    names: Sequence[str]
+    days: int
+    now: datetime.datetime
+
+
+def certificate_changes(places: certificates.Places, seen: certificates.Seen, renewal: Renewal) -> Tuple[List[Change], List[Tuple[str, str]]]:
+    """Return what has to change, and what is wrong with a certificate of one's own, with a hint."""
+    wrong = certificates.problems(seen, renewal.names, renewal.days, renewal.now)
+    if not places.made:
+        hint = "It is your own: have it made anew by your authority, and run again."
+        return _key(places.key, seen.key, places.account), [(f"{places.certificate}: {field}: {is_now}.", hint) for field, is_now, _wanted in wrong]
+    issuer = certificates.authority_problems(seen, renewal.days, renewal.now)
+    found = [_made("Authority", places.authority, problem, "it vouches for the server") for problem in issuer]
+    if issuer and not any(field in ("issuer", "certificate") for field, _before, _after in wrong):
+        wrong.append(("issuer", "the former authority", "the new one"))
+    found += [_made("Certificate", places.certificate, problem, "clients verify it") for problem in wrong]
+    found += [] if wrong else _key(places.key, seen.key, places.account)
+    return found + ([] if issuer else _key(places.authority_key, seen.authority_key, "root")), []
+
+
+def _made(kind: str, path: str, problem: Tuple[str, str, str], why: str) -> Change:
+    field, before, after = problem
+    return Change(Ref("", kind, path), (field,), ABSENT if before == "absent" else before, after, why)
+
+
+def _key(path: str, kept: files.Kept, owner: str) -> List[Change]:
+    if kept.text is None:
+        return []
+    ref, why = Ref("", "Private part", path), "who can read it can be the server"
+    found = [Change(ref, ("mode",), f"{kept.mode:04o}", "0600", why)] if kept.mode != 0o600 else []
+    return found + ([Change(ref, ("owner",), kept.owner, owner, why)] if kept.owner != owner else [])
+
+
+def disk_changes(storage: disk.Seen, filesystem: str) -> List[Change]:
+    """Return what has to change so that a disk has a file system and is mounted, now and at boot."""
+    found = []
+    if storage.empty and not storage.mounted:
+        found.append(Change(Ref("", "Disk", storage.device), ("file system",), ABSENT, filesystem, "the disk is empty"))
+    mounted = Ref("", "Mount", storage.place.where)
+    if not storage.mounted:
+        found.append(Change(mounted, ("mounted",), False, True, "data has a file system of its own"))
+    for field, wrong in disk.boot_problems(storage):
+        found.append(Change(mounted, (field,), ABSENT if wrong == "absent" else wrong, "mounts the disk", "so that it is there after a reboot"))
+    return found

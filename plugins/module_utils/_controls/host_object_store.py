@@ -1,0 +1,360 @@
+# Copyright: the paas.hardening contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An S3 server is what its inventory says: a known program, shut in, on disks of its own, by TLS only, with buckets that let in nobody who is not named."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import ssl
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area, Judged, Remark
+from ansible_collections.paas.hardening.plugins.module_utils._controls.host_object_store_plan import (
+    BUCKETS,
+    CAPACITY,
+    CREDENTIALS,
+    IDENTITIES,
+    SERVER,
+    STORAGE,
+    TLS,
+    Live,
+    Observed,
+    Planner,
+    policies_of,
+)
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, Refused, RolloutFailed
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, UNKNOWN, Check, Finding, Proof, Source
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Change, Plan, Ref
+from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
+from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, files, packages
+from ansible_collections.paas.hardening.plugins.module_utils._host.addresses import require_own
+from ansible_collections.paas.hardening.plugins.module_utils._host.object_server import buckets, identities, policies, service, xfs
+from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.backends import ACCOUNT, UNIT_FILE
+from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.wishes import ARGUMENTS, secrets_of, wish_of
+from ansible_collections.paas.hardening.plugins.module_utils._host.stores.signed import Client, Door, Keys, in_plain_text, shown_certificate
+
+SOURCE = Source(
+    "OpenG2P, Production Deployment",
+    "Standalone object store",
+    "MinIO on a machine of its own, with disks of its own; never on NFS",
+)
+_AREAS = (SERVER, STORAGE, CAPACITY, TLS, CREDENTIALS, BUCKETS, IDENTITIES)
+# What only the server can tell.
+_OF_THE_SERVER = (BUCKETS, IDENTITIES)
+_PATIENCE = 5.0
+
+
+class ObjectStore:
+    """The S3 server of the host that we are on."""
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        self._report_only = params["on_refusal"] == "report"
+        self._wish = wish_of(params)
+        # It is brought here when it is needed.
+        self._bringable = bool(params["binary"]) and not params["remote_src"]
+        self._refusal: Optional[Failure] = None
+        self._areas: Dict[Tuple[Ref, str], Area] = {}
+        self._remarks: List[Remark] = []
+        self._first: Optional[Plan] = None
+        self._seen: Optional[Observed] = None
+        self._before: Optional[service.Before] = None
+
+    # Looking
+
+    def observe(self) -> Optional[Observed]:
+        """Look at all of it; None when a precondition of looking does not hold, and that is only to be reported. Raises Failure."""
+        try:
+            return self._look()
+        except Failure as failure:
+            if not self._report_only:
+                raise
+            self._refusal = failure
+            return None
+
+    def _look(self) -> Observed:
+        wish = self._wish
+        require_own(wish.places.address, "address", "object_store_server_address")
+        storages = [found for place, device in wish.disks for found in [disk.look(place, device)] if found is not None]
+        for storage in storages:
+            if not storage.mounted:
+                disk.refuse(storage)
+        seen = service.look(wish, [disk.PROGRAMS["xfs"]] if any(storage.empty for storage in storages) else [])
+        self._require_program(seen)
+        tls = certificates.look(wish.tls)
+        process = seen.process
+        shown = shown_certificate(wish.places.address, wish.places.port) if process else b""
+        return Observed(
+            seen,
+            tuple(storages),
+            xfs.look(wish.places.volumes if wish.disks else ()),
+            tls,
+            bool(shown) and shown == _encoded(tls.certificate),
+            self._ask() if process else None,
+            tuple(xfs.fullness(wish.places.volumes)),
+            service.unit_time(),
+            datetime.datetime.now(datetime.timezone.utc),
+        )
+
+    def _require_program(self, seen: service.Seen) -> None:
+        """Refuse a program that is not the one that was named, before anything is written. Raises Refused."""
+        wish = self._wish
+        if seen.digest == wish.digest or self._bringable:
+            return
+        if not wish.binary or not os.path.isfile(wish.binary):
+            where = f"binary is {wish.binary}, and there is no such file" if wish.binary else "binary is not given"
+            hint = "Give the file of the program (object_store_server_binary); where to get one that you may trust is for you to say."
+            raise Refused(f"The program of {wish.backend.title} is not on this host, and {where}.", hint, "binary")
+        found = service.digest_of(wish.binary)
+        if found != wish.digest:
+            raise Refused(f"The SHA-256 of {wish.binary} is {found}, not {wish.digest}.", "It is not the program that you trust: get it anew.", "binary_sha256")
+
+    def _ask(self) -> Optional[Live]:
+        """Ask the server; None when it does not answer, or does not know us."""
+        wish = self._wish
+        try:
+            with self._client() as client:
+                ill = service.illness(client, wish.backend.health)
+                names = buckets.listed(client)
+                wanted = [bucket.name for bucket in wish.buckets]
+                others = [name for name in names if name not in wanted]
+                public = tuple(name for name in others if policies.lets_everybody_in(buckets.policy_of(client, name)))
+                there = {name: buckets.look(client, name) for name in wanted if name in names}
+                return Live(there, public, identities.look(wish.backend, client), ill)
+        except Failure:
+            return None
+
+    def _client(self, keys: Optional[Keys] = None, anonymous: bool = False) -> Client:
+        """Return a client of the server on this host, as root unless others are given. Whatever its certificate's end, it has to be the one that is here."""
+        wish = self._wish
+        tls = files.look(wish.tls.certificate).text
+        door = Door(wish.names[0], wish.places.address, wish.places.port, files.look(wish.tls.authority).text or "", wish.places.region, _encoded(tls))
+        return Client(door, None if anonymous else keys or Keys(*wish.root))
+
+    def plan(self, observed: Optional[Observed]) -> Plan:
+        self._seen, self._remarks = observed, []
+        if observed is None:
+            return Plan()
+        planner = Planner(self._wish)
+        plan = planner.plan(observed)
+        self._remarks = planner.remarks
+        self._areas.update(planner.areas)
+        self._first = plan if self._first is None else self._first
+        return plan
+
+    # Doing
+
+    def apply(self, plan: Plan) -> None:
+        ref, observed = plan.changes[0].ref, self._seen
+        if observed is None:
+            return
+        kinds: Dict[str, Callable[[Observed, Ref, Sequence[Change]], None]] = {
+            "Program": self._apply_program,
+            "Packages": self._apply_packages,
+            "Account": self._apply_account,
+            "Disk": self._apply_disk,
+            "Mount": self._apply_mount,
+            "Folder": self._apply_folder,
+            "XFS": self._apply_xfs,
+            "Authority": self._apply_authority,
+            "Certificate": self._apply_certificate,
+            "Private part": self._apply_key,
+            "Link": self._apply_link,
+            "Environment": self._apply_environment,
+            "File": self._apply_file,
+            "Unit": self._apply_unit,
+            "Bucket": self._apply_bucket,
+            "Identity": self._apply_identity,
+            "Bucket policy": self._apply_policy,
+        }
+        kinds[ref.kind](observed, ref, plan.changes)
+
+    def _keep(self, observed: Observed) -> None:
+        """Remember what runs, so that it can come back."""
+        if self._before is None and observed.service.process is not None:
+            self._before = service.Before(observed.service.environment.text, observed.service.unit.text)
+
+    def _apply_program(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        self._keep(observed)
+        service.put_program(self._wish)
+
+    def _apply_packages(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        packages.install([ref.name], "Can this host reach its package mirrors?")
+
+    def _apply_account(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        service.make_account()
+
+    def _device(self, ref: Ref) -> Tuple[disk.Place, str]:
+        """Return the disk that a change is about, by its folder or its device."""
+        by_name = {name: entry for entry, storage in zip(self._wish.disks, self._seen.disks if self._seen else ()) for name in (storage.device, entry[0].where)}
+        return by_name[ref.name]
+
+    def _apply_disk(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        # Looked at anew: what was empty may not be any more.
+        storage = disk.look(*self._device(ref))
+        if storage is None or not storage.empty:
+            raise Refused(f"{ref.name} is not empty any more.", "Somebody else is at work on it: look, and run again.", ref.name)
+        disk.make(storage, "xfs")
+
+    def _apply_mount(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        disk.mount(*self._device(ref))
+        xfs.after_mount(ref.name)
+
+    def _apply_folder(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        service.make_folder(ref.name, service.folders_of(self._wish)[ref.name])
+
+    def _apply_xfs(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        xfs.set_now([ref.name])
+
+    def _apply_authority(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        certificates.make_authority(self._wish.tls, self._wish.names[0])
+
+    def _apply_certificate(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        certificates.make_certificate(self._wish.tls, self._wish.names)
+
+    def _apply_key(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        certificates.guard_key(ref.name, ACCOUNT if ref.name == self._wish.tls.key else "root")
+
+    def _apply_link(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        name = os.path.basename(ref.name)
+        service.link(name, service.links_of(self._wish)[name])
+
+    def _apply_environment(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        self._keep(observed)
+        service.write_environment(service.environment_text(self._wish.variables))
+
+    def _apply_file(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        if ref.name == UNIT_FILE:
+            self._keep(observed)
+            service.write_unit(service.unit_text(self._wish))
+        else:
+            xfs.write(self._wish.places.volumes)
+
+    def _apply_unit(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        fields = [change.field for change in changes]
+        if "at boot" in fields:
+            service.enable()
+        if "running" in fields or "restarted" in fields:
+            self._begin("restart" if "restarted" in fields else "start")
+        elif "reloaded" in fields:
+            service.reload(_encoded(files.look(self._wish.tls.certificate).text), self._wish.places)
+
+    def _begin(self, verb: str) -> None:
+        """Start or restart the server; when it is not well as it is to be now, it becomes what it was."""
+        paths = self._wish.backend.health
+        with self._client(anonymous=True) as client:
+            try:
+                service.start(client, paths, verb)
+            except RolloutFailed as failure:
+                if self._before is None:
+                    raise
+                service.put_back(self._before, self._wish.backend.program)
+                service.start(client, paths, "restart")
+                failure.hint = f"It runs again, as it was before. {failure.hint}"
+                raise
+
+    def _apply_bucket(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        with self._client() as client:
+            for wanted in self._wish.buckets:
+                if wanted.name == ref.name:
+                    buckets.enforce(client, wanted)
+
+    def _apply_identity(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        with self._client() as client:
+            directory = observed.live.directory if observed.live else identities.nobody(self._wish.backend)
+            for wanted in self._wish.identities:
+                if wanted.access == ref.name:
+                    directory.enforce(client, wanted)
+
+    def _apply_policy(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        _before, after = policies_of(self._wish, ref.name, observed.live)
+        with self._client() as client:
+            buckets.write_policy(client, ref.name, after)
+
+    def settle(self, observed: Optional[Observed], plan: Plan) -> float:
+        return 0.0
+
+    def abandon(self) -> str:
+        return ""
+
+    # Telling
+
+    def conclude(self, first: Optional[Observed], last: Optional[Observed], plan: Plan, enforced: bool) -> Dict[str, Any]:
+        """Try what everybody, and each identity, reaches, and put the result together. Raises NotProven when it is not as it should be."""
+        seen = last is not None and last.live is not None and not self._refusal
+        # Of an audit that found something to do, what does not hold yet is told by the plan.
+        proofs = self._probed() if seen and (enforced or not self._first) else {}
+        wrong = [f"{check.what}: {check.observed}" for proof in proofs.values() for check in proof.checks if check.verdict == FAIL]
+        if enforced and wrong:
+            told = "; ".join(wrong)
+            raise NotProven(f"The configuration is right, but the effect is not seen: {told}.", "Look at the server's log.", subject=self._wish.names[0])
+        planned = self._first or Plan()
+        findings = [self._finding(area, plan, planned, proofs.get(area, Proof()), enforced, last) for area in _AREAS]
+        warnings = [f"{remark.text} {remark.hint}" for remark in self._remarks]
+        return {"findings": [finding.as_data() for finding in findings], "store": self._store(last), "warnings": warnings}
+
+    def _finding(self, area: Area, plan: Plan, planned: Plan, proof: Proof, enforced: bool, last: Optional[Observed]) -> Finding:
+        remarks = [remark for remark in self._remarks if remark.area == area]
+        if self._refusal and area == SERVER:
+            remarks = [Remark(area, self._refusal.message, self._refusal.hint)]
+        mine = [change for change in planned.changes if self._areas.get((change.ref, change.field)) == area]
+        done = [change for change in plan.changes if self._areas.get((change.ref, change.field)) == area]
+        unseen = bool(self._refusal and area != SERVER) or (last is not None and last.silent and area in _OF_THE_SERVER)
+        return Judged(area, mine, done, remarks, proof, unseen).finding(SOURCE, f"{self._wish.backend.title} on {self._wish.names[0]}", enforced)
+
+    def _store(self, observed: Optional[Observed]) -> Dict[str, Any]:
+        """Return what clients have to know."""
+        wish = self._wish
+        return {
+            "name": wish.names[0],
+            "address": wish.places.address,
+            "port": wish.places.port,
+            "endpoint": f"https://{wish.names[0]}:{wish.places.port}",
+            "region": wish.places.region,
+            "backend": wish.backend.name,
+            "authority": (observed.tls.authority or "") if observed else "",
+            "buckets": [bucket.name for bucket in wish.buckets],
+        }
+
+    def _probed(self) -> Dict[Area, Proof]:
+        """Come as somebody without credentials, and as each identity, and only look."""
+        wish = self._wish
+        everybody: List[Check] = []
+        with self._client(anonymous=True) as client:
+            for what, path in [("the list of buckets", "/"), *((f"bucket {bucket.name}", f"/{bucket.name}") for bucket in wish.buckets)]:
+                everybody.append(_check(f"{what}, without credentials", 403, client.ask("GET", path).status))
+        door = Door(wish.names[0], wish.places.address, wish.places.port, "", wish.places.region)
+        plain = in_plain_text(door, _PATIENCE)
+        everybody.append(
+            Check("a request without TLS", "refused", "refused" if plain in (None, 400) else f"HTTP {plain}", PASS if plain in (None, 400) else FAIL)
+        )
+        named: List[Check] = []
+        for one in wish.identities:
+            with self._client(Keys(one.access, one.secret)) as client:
+                foreign = [bucket.name for bucket in wish.buckets if bucket.name not in one.buckets][:1]
+                for bucket, status in [*((bucket, 200) for bucket in one.buckets), *((bucket, 403) for bucket in foreign)]:
+                    answer = client.ask("GET", f"/{bucket}", {"list-type": "2", "max-keys": "1"})
+                    named.append(_check(f"bucket {bucket}, as {one.access}", status, answer.status))
+        # Containers do not see it: then it is not known.
+        hidden = [one.folder for one in (self._seen.xfs.disks if self._seen else ()) if not one.retries]
+        unseen = tuple(Check(f"what XFS on {folder} does when the disk errs", "it tells at once", "not to be seen here", UNKNOWN) for folder in hidden)
+        return {BUCKETS: Proof(tuple(everybody)), IDENTITIES: Proof(tuple(named)), STORAGE: Proof(unseen)}
+
+
+def _check(what: str, expected: int, status: int) -> Check:
+    return Check(what, f"HTTP {expected}", f"HTTP {status}", PASS if status == expected else FAIL)
+
+
+def _encoded(text: Optional[str]) -> bytes:
+    """Return the first certificate of a PEM file as DER; nothing when it holds none."""
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    if not text or begin not in text or end not in text:
+        return b""
+    try:
+        return ssl.PEM_cert_to_DER_cert(begin + text.partition(begin)[2].partition(end)[0] + end)
+    except ValueError:
+        return b""
+
+
+VERB = Verb(ARGUMENTS, ObjectStore, secrets_of)

@@ -1,0 +1,254 @@
+# Copyright: the paas.hardening contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What has to change on a host so that its S3 server is what the inventory says, and what is wrong but left to a person. Pure."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area, Remark
+from ansible_collections.paas.hardening.plugins.module_utils._controls.host_ground import Renewal, certificate_changes, disk_changes
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
+from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, files
+from ansible_collections.paas.hardening.plugins.module_utils._host.object_server import buckets, identities, policies, service, xfs
+from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.backends import ACCOUNT, ENVIRONMENT_FILE, TLS_FOLDER, UNIT, UNIT_FILE
+from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.wishes import Wish
+
+SERVER = Area("host-object-store-server", "The store is a known program, under an account of its own, shut in by systemd", "high")
+STORAGE = Area("host-object-store-storage", "Objects lie on file systems of their own, which tell errors at once", "high")
+CAPACITY = Area("host-object-store-capacity", "There is room left", "medium")
+TLS = Area("host-object-store-tls", "The store's certificate is valid, and its private part is the store's alone", "high")
+CREDENTIALS = Area("host-object-store-credentials", "The root credential is one's own, in force, and readable by root alone", "critical")
+BUCKETS = Area("host-object-store-buckets", "Buckets keep what is overwritten, and let in nobody who is not named", "critical")
+IDENTITIES = Area("host-object-store-identities", "Each component has an identity of its own, which can do no more than it must", "high")
+
+
+class Live(NamedTuple):
+    """What the server says: the declared buckets that there are, others whose policy lets everybody in, its identities, and in words what is not well."""
+
+    buckets: Mapping[str, buckets.Seen]
+    public: Tuple[str, ...]
+    directory: identities.Directory
+    illness: str
+
+
+class Observed(NamedTuple):
+    """Everything that was seen. ``served`` tells whether the server shows the certificate that is in the file. ``full`` is in percent."""
+
+    service: service.Seen
+    disks: Tuple[disk.Seen, ...]
+    xfs: xfs.Seen
+    tls: certificates.Seen
+    served: bool
+    live: Optional[Live]
+    full: Tuple[Tuple[str, int], ...]
+    unit_time: float
+    moment: datetime.datetime
+
+    @property
+    def bare(self) -> bool:
+        """There has never been a server."""
+        return self.service.process is None and not self.service.used and all(found.empty for found in self.disks)
+
+    @property
+    def silent(self) -> bool:
+        """There is, or was, a server, but it does not tell what it has."""
+        return self.live is None and not self.bare
+
+
+class Planner:
+    """Plans from one observation. ``remarks`` and ``areas`` are filled while it does."""
+
+    def __init__(self, wish: Wish) -> None:
+        self._wish = wish
+        self._identities = {one.access: one for one in wish.identities}
+        self.remarks: List[Remark] = []
+        self.areas: Dict[Tuple[Ref, str], Area] = {}
+
+    def plan(self, observed: Observed) -> Plan:
+        """Return what has to change, in the order in which it can."""
+        groups = [
+            (SERVER, self._program(observed)),
+            (STORAGE, self._storage(observed)),
+            (TLS, self._certificates(observed)),
+            (CREDENTIALS, self._environment(observed)),
+            (SERVER, self._unit(observed)),
+        ]
+        before = [change for _area, found in groups for change in found]
+        groups.append((SERVER, self._process(observed, before)))
+        if not observed.silent:
+            groups += [(BUCKETS, self._buckets(observed)), (IDENTITIES, self._of_identities(observed)), (BUCKETS, self._policies(observed))]
+        for folder, percent in observed.full:
+            if percent >= self._wish.capacity:
+                self._remark(CAPACITY, f"{folder} is full by {percent} %.", "Add disks, or clear old versions away: a store that is full refuses all writes.")
+        self.areas = {(change.ref, change.field): area for area, found in groups for change in found}
+        return Plan(tuple(change for _area, found in groups for change in found))
+
+    def _remark(self, area: Area, text: str, hint: str) -> None:
+        self.remarks.append(Remark(area, text, hint))
+
+    def _program(self, observed: Observed) -> List[Change]:
+        """The program first: without it nothing is begun."""
+        seen, wish, found = observed.service, self._wish, []
+        program = Ref("", "Program", wish.backend.program)
+        if seen.digest != wish.digest:
+            found.append(Change(program, ("sha256",), seen.digest or ABSENT, wish.digest, "the one that the inventory names"))
+        elif seen.program_mode != service.PROGRAM_MODE:
+            found.append(Change(program, ("mode",), f"{seen.program_mode:04o}", f"{service.PROGRAM_MODE:04o}", "who can write it rules the store"))
+        for package in seen.missing:
+            found.append(Change(Ref("", "Packages", package), (package,), ABSENT, "installed", "for certificates and file systems"))
+        if not seen.account:
+            found.append(Change(Ref("", "Account", ACCOUNT), ("account",), ABSENT, "made, without a shell", "the store is no root"))
+        elif not seen.account.endswith(("/nologin", "/false")):
+            found.append(Change(Ref("", "Account", ACCOUNT), ("shell",), seen.account, "none", "nobody logs in as the store"))
+        return found
+
+    def _storage(self, observed: Observed) -> List[Change]:
+        found = [change for storage in observed.disks for change in disk_changes(storage, "xfs")]
+        late = {storage.place.where for storage in observed.disks if not storage.mounted}
+        for path, mode in service.folders_of(self._wish).items():
+            if path not in late:
+                found += self._folder(path, mode, observed.service.folders[path])
+        if observed.disks:
+            found += self._errors(observed)
+        return found
+
+    def _folder(self, path: str, mode: int, seen: service.Folder) -> List[Change]:
+        ref, why = Ref("", "Folder", path), "who can read it needs no credential"
+        if not seen.exists:
+            return [Change(ref, ("folder",), ABSENT, "made", "for data")]
+        found = [Change(ref, ("owner",), seen.owner, ACCOUNT, "the store could not write")] if seen.owner != ACCOUNT else []
+        return found + ([Change(ref, ("mode",), f"{seen.mode:04o}", f"{mode:04o}", why)] if seen.mode != mode else [])
+
+    def _errors(self, observed: Observed) -> List[Change]:
+        """What XFS does when a disk errs."""
+        seen, found, why = observed.xfs, [], "at once and at every boot"
+        for path, kept, text in (
+            (xfs.SCRIPT, seen.script, xfs.script_text()),
+            (xfs.XFS_UNIT_FILE, seen.unit, xfs.unit_text(self._wish.places.volumes)),
+        ):
+            found += _content(Ref("", "File", path), kept, text, "lets disks tell errors", why)
+        if not seen.enabled:
+            found.append(Change(Ref("", "File", xfs.XFS_UNIT_FILE), ("at boot",), "disabled", "started", why))
+        for one in seen.disks:
+            wrong = {kind: value for kind, value in one.retries.items() if value != "0"}
+            if wrong and one.settable:
+                found += [
+                    Change(Ref("", "XFS", one.folder), (f"retries after {kind}",), value, "0", "or the store hangs on a bad disk")
+                    for kind, value in wrong.items()
+                ]
+            elif wrong:
+                hint = "This host is a container: set max_retries to 0 on the machine, below /sys/fs/xfs."
+                self._remark(STORAGE, f"XFS on {one.folder} tries errors again for ever, and that cannot be set here.", hint)
+        return found
+
+    def _certificates(self, observed: Observed) -> List[Change]:
+        wish = self._wish
+        found, told = certificate_changes(wish.tls, observed.tls, Renewal(wish.names, wish.renew_before, observed.moment))
+        for text, hint in told:
+            self._remark(TLS, text, hint)
+        for name, target in service.links_of(wish).items():
+            now = observed.service.links[name]
+            if now != target:
+                found.append(Change(Ref("", "Link", f"{TLS_FOLDER}/{name}"), ("target",), now or ABSENT, target, "where the store looks for it"))
+        return found
+
+    def _environment(self, observed: Observed) -> List[Change]:
+        kept, ref, wanted = observed.service.environment, Ref("", "Environment", ENVIRONMENT_FILE), self._wish.variables
+        known = service.environment_of(kept.text or "")
+        found = [
+            Change(ref, (name,), known.get(name, ABSENT), wanted.get(name, ABSENT), "the inventory says so")
+            for name in sorted({*known, *wanted})
+            if known.get(name) != wanted.get(name)
+        ]
+        if not found and kept.text is not None and kept.text != service.environment_text(wanted):
+            found.append(Change(ref, ("content",), "another text", "the variables of the inventory", "changed by hand"))
+        return found + _guarded(ref, kept, service.ENVIRONMENT_MODE, "who can read it is root of the store")
+
+    def _unit(self, observed: Observed) -> List[Change]:
+        seen, ref = observed.service, Ref("", "File", UNIT_FILE)
+        for path in seen.drop_ins:
+            self._remark(SERVER, f"{path} overrides our unit.", f"Take it away, or say in the variables of the role what it is for: rm {path}.")
+        return _content(ref, seen.unit, service.unit_text(self._wish), "shuts the store in", "it can reach nothing but its data") + _guarded(
+            ref, seen.unit, service.UNIT_MODE, "who can write it is root"
+        )
+
+    def _process(self, observed: Observed, before: Sequence[Change]) -> List[Change]:
+        """What becomes of the server's process, from what else changes."""
+        seen, unit, found = observed.service, Ref("", "Unit", UNIT), []
+        if not seen.enabled:
+            found.append(Change(unit, ("at boot",), "disabled", "started", "so that it is there after a reboot"))
+        if seen.process is None:
+            return [*found, Change(unit, ("running",), False, True, "it does not run")]
+        if observed.live is not None and observed.live.illness:
+            self._remark(SERVER, f"The store says that it is not well: {observed.live.illness}.", f"Look at its disks, and ask: journalctl -u {UNIT}")
+        kinds = {change.ref.kind for change in before if change.field not in ("mode", "owner")}
+        reasons = service.stale(self._wish, seen, observed.unit_time)
+        reasons += ["another program"] if any(change.field == "sha256" for change in before) and "another program" not in reasons else []
+        reasons += ["an older unit"] if any(change.ref.name == UNIT_FILE and change.field == "content" for change in before) else []
+        reasons += ["no disk"] if any(change.field == "mounted" for change in before) else []
+        reasons = list(dict.fromkeys(reasons))
+        if reasons and not self._wish.may_restart:
+            self._remark(SERVER, f"The store runs with {', '.join(reasons)}, and waits for a restart.", "Run with restart: allowed.")
+        elif reasons:
+            return [*found, Change(unit, ("restarted",), f"runs with {', '.join(reasons)}", "restarted", "so that it is in force")]
+        if kinds & {"Authority", "Certificate", "Link"} or not observed.served:
+            found.append(Change(unit, ("reloaded",), "shows another certificate", "shows the one that is there", "so that it is in force"))
+        return found
+
+    def _buckets(self, observed: Observed) -> List[Change]:
+        there, found = observed.live.buckets if observed.live else {}, []
+        for wanted in self._wish.buckets:
+            seen, ref = there.get(wanted.name), Ref("", "Bucket", wanted.name)
+            for field, before, after in buckets.differences(wanted, seen):
+                found.append(Change(ref, (field,), _or_absent(before), _or_absent(after), "the inventory says so"))
+            if seen and wanted.lock and not seen.lock:
+                self._remark(BUCKETS, f"The bucket {wanted.name} was made without object lock.", "Make another one with it, and move the objects there.")
+        for name in observed.live.public if observed.live else ():
+            self._remark(BUCKETS, f"The bucket {name} is not declared, and lets everybody in.", "Declare it, then its policy is mended; or delete it.")
+        return found
+
+    def _of_identities(self, observed: Observed) -> List[Change]:
+        directory = observed.live.directory if observed.live else identities.nobody(self._wish.backend)
+        found = []
+        for name, wanted in self._identities.items():
+            for field, before, after in directory.differences(wanted):
+                found.append(Change(Ref("", "Identity", name), (field,), _or_absent(before), _or_absent(after), "no more and no less"))
+        for stranger in directory.strangers(self._identities):
+            self._remark(IDENTITIES, stranger.text, stranger.hint)
+        return found
+
+    def _policies(self, observed: Observed) -> List[Change]:
+        found = []
+        for bucket in self._wish.buckets:
+            before, after = policies_of(self._wish, bucket.name, observed.live)
+            if before != after:
+                ref, why = Ref("", "Bucket policy", bucket.name), "nobody is let in who is not named"
+                found.append(Change(ref, ("statements",), policies.words_of(before) or ABSENT, policies.words_of(after) or ABSENT, why))
+        return found
+
+
+def policies_of(wish: Wish, bucket: str, live: Optional[Live]) -> Tuple[FrozenSet[policies.Statement], FrozenSet[policies.Statement]]:
+    """Return whom the policy of a bucket lets in, and whom it has to let in."""
+    seen = live.buckets.get(bucket) if live else None
+    before = seen.statements if seen else frozenset()
+    return before, policies.shut(before, identities.statements_for(wish.backend, bucket, {one.access: one for one in wish.identities}))
+
+
+def _content(ref: Ref, kept: files.Kept, text: str, after: str, why: str) -> List[Change]:
+    if kept.text == text:
+        return []
+    return [Change(ref, ("content",), ABSENT if kept.text is None else "another text", after, why)]
+
+
+def _guarded(ref: Ref, kept: files.Kept, mode: int, why: str) -> List[Change]:
+    if kept.text is None:
+        return []
+    found = [Change(ref, ("mode",), f"{kept.mode:04o}", f"{mode:04o}", why)] if kept.mode & ~mode else []
+    return found + ([Change(ref, ("owner",), kept.owner, "root", why)] if kept.owner != "root" else [])
+
+
+def _or_absent(value: object) -> object:
+    return ABSENT if value is None else value

@@ -1,0 +1,425 @@
+# Copyright: the paas.hardening contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The S3 server as a service of this host: its program, its account, its environment, the unit that shuts it in, and the process that runs."""
+
+from __future__ import annotations
+
+import grp
+import hashlib
+import os
+import pwd
+import shutil
+import stat
+import time
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, MissingDependency, Refused, RolloutFailed, TimedOut
+from ansible_collections.paas.hardening.plugins.module_utils._host import files, units
+from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask, do
+from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.backends import (
+    ACCOUNT,
+    DATA,
+    ENVIRONMENT_FILE,
+    OURS,
+    PROGRAMS,
+    TLS_FOLDER,
+    UNIT,
+    UNIT_FILE,
+    Places,
+)
+from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.wishes import Wish
+from ansible_collections.paas.hardening.plugins.module_utils._host.stores.signed import Client, shown_certificate
+
+ENVIRONMENT_MODE, UNIT_MODE, PROGRAM_MODE = 0o600, 0o644, 0o755
+_SHELL = "/usr/sbin/nologin"
+_PRIVILEGED = 1024
+# Seconds: until a stopped server has ended, until one that was started is well, and until it has read its certificate.
+_STOP, _START, _RELOAD, _PAUSE = 180.0, 60.0, 15.0, 0.2
+# How often a server ends by itself right after its start before nothing more is hoped for.
+_TRIES = 3
+_UNIT_TEXT = """# Managed by paas.hardening.object_store_server.
+[Unit]
+Description=Object store: {title}
+Wants=network-online.target
+After=network-online.target
+RequiresMountsFor={volumes}
+{mounted}
+[Service]
+Type=exec
+User={account}
+Group={account}
+EnvironmentFile={environment}
+ExecStart={command}
+ExecReload=/bin/kill -HUP $MAINPID
+Restart=always
+RestartSec=2
+TimeoutStopSec=120
+LimitNOFILE=1048576
+TasksMax=infinity
+OOMScoreAdjust=-500
+UMask=0077
+NoNewPrivileges=yes
+CapabilityBoundingSet={capabilities}
+AmbientCapabilities={capabilities}
+ProtectSystem=strict
+ReadWritePaths={volumes}
+ProtectHome=yes
+ProtectProc=invisible
+ProtectClock=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectControlGroups=yes
+PrivateTmp=yes
+PrivateDevices=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+class Process(NamedTuple):
+    """The process that runs: its number, its command line, its environment, whether its program is the file that is there now, and since when it runs."""
+
+    number: int
+    words: Tuple[str, ...]
+    environment: Mapping[str, str]
+    current: bool
+    since: float
+
+    def __repr__(self) -> str:
+        return f"Process({self.number})"
+
+
+class Folder(NamedTuple):
+    """A folder: whether it is there, its mode and its owner's name."""
+
+    exists: bool
+    mode: int
+    owner: str
+
+
+class Seen(NamedTuple):
+    """What is on this host. ``digest`` is that of the program (empty: there is none), ``links`` are the names under which the server finds its certificate."""
+
+    missing: Tuple[str, ...]
+    account: str
+    digest: str
+    program_mode: int
+    environment: files.Kept
+    unit: files.Kept
+    drop_ins: Tuple[str, ...]
+    links: Mapping[str, str]
+    folders: Mapping[str, Folder]
+    enabled: bool
+    process: Optional[Process]
+    used: bool
+
+    def __repr__(self) -> str:
+        return f"Seen(digest={self.digest!r}, process={self.process!r})"
+
+
+def look(wish: Wish, more: Sequence[Tuple[str, str]] = ()) -> Seen:
+    """Look at all of it. ``more`` are programs that are needed beside, with their packages. Raises MissingDependency on a host without systemd."""
+    if not os.path.isdir("/run/systemd/system"):
+        raise MissingDependency("This host does not run systemd.", "The server is a service of systemd.", subject="systemd")
+    program = wish.backend.program
+    shown = units.shown(UNIT, ("UnitFileState", "MainPID", "DropInPaths"))
+    needed = (("openssl", "openssl"), *more)
+    exists = os.path.isfile(program)
+    return Seen(
+        tuple(package for name, package in needed if shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin") is None),
+        _shell_of(ACCOUNT),
+        digest_of(program) if exists else "",
+        stat.S_IMODE(os.stat(program).st_mode) if exists else 0,
+        files.look(ENVIRONMENT_FILE),
+        files.look(UNIT_FILE),
+        # Those of the distribution are for all units.
+        tuple(path for path in shown.get("DropInPaths", "").split() if path.startswith(("/etc/", "/run/"))),
+        {name: _target(f"{TLS_FOLDER}/{name}") for name in links_of(wish)},
+        {path: _folder(path) for path in folders_of(wish)},
+        shown.get("UnitFileState") == "enabled",
+        _process(int(shown.get("MainPID") or 0), program),
+        any(os.path.isdir(volume) and bool(_names_in(volume)) for volume in wish.places.volumes),
+    )
+
+
+def _names_in(folder: str) -> List[str]:
+    # An empty ext4 has this one already; folders that we made ourselves are no use of them.
+    return [name for name in os.listdir(folder) if name != "lost+found" and (not os.path.isdir(f"{folder}/{name}") or os.listdir(f"{folder}/{name}"))]
+
+
+def _shell_of(account: str) -> str:
+    """Return the shell of an account, empty when there is none."""
+    try:
+        return pwd.getpwnam(account).pw_shell or "/bin/sh"
+    except KeyError:
+        return ""
+
+
+def _target(path: str) -> str:
+    return os.readlink(path) if os.path.islink(path) else ""
+
+
+def _folder(path: str) -> Folder:
+    try:
+        about = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return Folder(False, 0, "")
+    return Folder(True, stat.S_IMODE(about.st_mode), files.owner_name(about.st_uid))
+
+
+def _process(number: int, program: str) -> Optional[Process]:
+    if not number:
+        return None
+    try:
+        with open(f"/proc/{number}/cmdline", "rb") as file:
+            words = file.read().decode(errors="replace").rstrip("\0").split("\0")
+        with open(f"/proc/{number}/environ", "rb") as file:
+            pairs = [pair.partition("=") for pair in file.read().decode(errors="replace").split("\0") if pair]
+        current = os.path.exists(program) and os.path.samefile(f"/proc/{number}/exe", program)
+    except OSError:
+        # It ended meanwhile.
+        return None
+    return Process(number, tuple(words), {name: value for name, _equals, value in pairs}, current, units.begun(UNIT))
+
+
+def digest_of(path: str) -> str:
+    """Return the SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for piece in iter(lambda: file.read(1 << 20), b""):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+# What it has to be. Pure.
+
+
+def environment_text(variables: Mapping[str, str]) -> str:
+    """Return the environment as systemd reads it. What a value may hold needs no more than quotes."""
+    lines = "".join(f'{name}="{value}"\n' for name, value in sorted(variables.items()))
+    return f"# Managed by paas.hardening.object_store_server.\n{lines}"
+
+
+def environment_of(text: str) -> Dict[str, str]:
+    """Return what an environment file says."""
+    found = {}
+    for line in text.splitlines():
+        name, equals, value = line.strip().partition("=")
+        if equals and not name.startswith(("#", ";")):
+            found[name] = value.strip().strip("\"'")
+    return found
+
+
+def unit_text(wish: Wish) -> str:
+    """Return the unit. On a disk that is not there the server is not started: it would write into the system's own file system."""
+    mounted = "".join(f"AssertPathIsMountPoint={place.where}\n" for place, _device in wish.disks)
+    return _UNIT_TEXT.format(
+        title=wish.backend.title,
+        volumes=" ".join(wish.places.volumes),
+        mounted=mounted,
+        account=ACCOUNT,
+        environment=ENVIRONMENT_FILE,
+        command=" ".join(wish.backend.command(wish.places)),
+        capabilities="CAP_NET_BIND_SERVICE" if wish.places.port < _PRIVILEGED else "",
+    )
+
+
+def links_of(wish: Wish) -> Dict[str, str]:
+    """Return under which names the server looks for its certificate, and where that is."""
+    return {"public.crt": wish.tls.certificate, "private.key": wish.tls.key}
+
+
+def folders_of(wish: Wish) -> Dict[str, int]:
+    """Return the folders that are the account's, with their modes. What is in them is the server's alone."""
+    within = {f"{wish.places.volumes[0]}/{name}": 0o700 for name in wish.backend.folders}
+    return {**dict.fromkeys(wish.places.volumes, 488), **within}
+
+
+def stale(wish: Wish, seen: Seen, unit_time: float) -> List[str]:
+    """Return why the process that runs is not the one that is wanted; nothing when it is. Pure. ``unit_time`` is when the unit's file was written."""
+    process = seen.process
+    if process is None:
+        return []
+    found = [] if process.current else ["another program"]
+    if list(process.words) != wish.backend.command(wish.places):
+        found.append("another command line")
+    obeyed = {name: value for name, value in process.environment.items() if name in wish.variables or name.startswith(wish.backend.prefixes)}
+    if obeyed != dict(wish.variables):
+        found.append("another environment")
+    if unit_time > process.since:
+        found.append("an older unit")
+    return found
+
+
+def unit_time() -> float:
+    """Return when the unit's file was written, in seconds since 1970; 0 when there is none, or when that is not over by a clock that was set back."""
+    written = os.stat(UNIT_FILE).st_mtime if os.path.exists(UNIT_FILE) else 0.0
+    return written if written <= time.time() else 0.0
+
+
+# Doing
+
+
+def make_account() -> None:
+    """Make the account: of the system, without a home, without a shell. Raises Failure."""
+    if _shell_of(ACCOUNT):
+        do(["usermod", "--shell", _SHELL, ACCOUNT])
+        return
+    group = ["--gid", ACCOUNT] if _has_group() else ["--user-group"]
+    do(["useradd", "--system", "--no-create-home", "--home-dir", DATA, "--shell", _SHELL, *group, ACCOUNT])
+
+
+def _has_group() -> bool:
+    try:
+        grp.getgrnam(ACCOUNT)
+    except KeyError:
+        return False
+    return True
+
+
+def put_program(wish: Wish) -> None:
+    """Put the given program in its place, and keep the former one beside it until the server is well. Raises Refused when it is not the one that was named."""
+    program = wish.backend.program
+    if os.path.isfile(program) and digest_of(program) == wish.digest:
+        os.chmod(program, PROGRAM_MODE)
+        os.chown(program, 0, 0)
+        return
+    if not wish.binary:
+        raise ProgramNeeded(f"The program of {wish.backend.title} is not on this host.", "Give its file as binary (object_store_server_binary).", "binary")
+    if not os.path.isfile(wish.binary):
+        raise Refused(f"binary is {wish.binary}, and there is no such file.", "Give the file of the program, and its SHA-256.", "binary")
+    os.makedirs(PROGRAMS, mode=0o755, exist_ok=True)
+    fresh = f"{program}.new"
+    try:
+        shutil.copyfile(wish.binary, fresh)
+        found = digest_of(fresh)
+        if found != wish.digest:
+            raise Refused(f"The SHA-256 of {wish.binary} is {found}, not {wish.digest}.", "It is not the program that you trust: get it anew.", "binary_sha256")
+        os.chmod(fresh, PROGRAM_MODE)
+        if os.path.isfile(program):
+            shutil.copy2(program, _former(program))
+        os.replace(fresh, program)
+    finally:
+        if os.path.exists(fresh):
+            os.unlink(fresh)
+
+
+class ProgramNeeded(Failure):
+    """The program has to be brought to the host first. Nothing was written."""
+
+    reason = "ProgramNeeded"
+
+
+def _former(program: str) -> str:
+    return f"{program}.former"
+
+
+def make_folder(path: str, mode: int) -> None:
+    """Make a folder if there is none, and give it, not what is in it, to the account."""
+    os.makedirs(path, exist_ok=True)
+    files.own(path, ACCOUNT)
+    os.chmod(path, mode)
+
+
+def link(name: str, target: str) -> None:
+    """Let the server find a file of its certificate under a name."""
+    os.makedirs(TLS_FOLDER, mode=0o755, exist_ok=True)
+    fresh = f"{TLS_FOLDER}/.{name}.new"
+    if os.path.lexists(fresh):
+        os.unlink(fresh)
+    os.symlink(target, fresh)
+    os.replace(fresh, f"{TLS_FOLDER}/{name}")
+
+
+def write_environment(text: str) -> None:
+    """Write the environment, for root alone: systemd reads it before the server has its account."""
+    os.makedirs(OURS, mode=0o755, exist_ok=True)
+    files.replace(ENVIRONMENT_FILE, text, ENVIRONMENT_MODE)
+
+
+def write_unit(text: str) -> None:
+    """Write the unit, and let systemd read it. Raises Failure."""
+    files.replace(UNIT_FILE, text, UNIT_MODE)
+    do(["systemctl", "daemon-reload"])
+
+
+def enable() -> None:
+    """Start it at every boot."""
+    do(["systemctl", "enable", "--quiet", UNIT])
+
+
+def start(client: Client, paths: Sequence[str], verb: str = "start") -> None:
+    """Start the server, or restart it, and wait until it says that it is well. Raises RolloutFailed with what its log says."""
+    do(["systemctl", "daemon-reload"])
+    ask(["systemctl", "reset-failed", UNIT])
+    ended = ask(["systemctl", verb, UNIT], seconds=_STOP)
+    deadline = time.monotonic() + _START
+    unwell = f"systemctl {verb} ended with {ended.status}"
+    while ended.status == 0 and time.monotonic() < deadline:
+        unwell = illness(client, paths)
+        if not unwell:
+            for program in os.listdir(PROGRAMS):
+                if program.endswith(".former"):
+                    os.unlink(f"{PROGRAMS}/{program}")
+            return
+        state = units.shown(UNIT, ("ActiveState", "NRestarts"))
+        if state.get("ActiveState") == "failed" or int(state.get("NRestarts") or 0) >= _TRIES:
+            break
+        time.sleep(_PAUSE)
+    log = ask(["journalctl", "--no-pager", "--quiet", "--output=cat", "--lines=5", f"--unit={UNIT}"]).output.splitlines()
+    raise RolloutFailed(f"The server does not start ({unwell}): {' / '.join(log)[-800:]}", f"Ask: journalctl -u {UNIT}", subject=UNIT)
+
+
+def illness(client: Client, paths: Sequence[str]) -> str:
+    """Return in words what the server says of itself that is not well, nothing when all is."""
+    try:
+        for path in paths:
+            answer = client.ask_once("GET", path)
+            if answer.status != 200:
+                return f"{path}: {answer}"
+    except Failure as failure:
+        return failure.message
+    return ""
+
+
+def reload(wanted: bytes, places: Places) -> None:
+    """Let the server read its certificate anew, and wait until it shows that one (DER). Raises TimedOut."""
+    do(["systemctl", "reload", UNIT])
+    deadline = time.monotonic() + _RELOAD
+    while shown_certificate(places.address, places.port) != wanted:
+        if time.monotonic() > deadline:
+            raise TimedOut("The server does not show its new certificate.", f"Its log says why: journalctl -u {UNIT}", UNIT)
+        time.sleep(_PAUSE)
+
+
+class Before(NamedTuple):
+    """What there was before a change that did not work out."""
+
+    environment: Optional[str]
+    unit: Optional[str]
+
+    def __repr__(self) -> str:
+        return "Before()"
+
+
+def put_back(before: Before, program: str) -> None:
+    """Make program, environment and unit what they were. What was not there before is left, so that it can be looked at."""
+    if os.path.exists(_former(program)):
+        os.replace(_former(program), program)
+    if before.environment is not None:
+        write_environment(before.environment)
+    if before.unit is not None:
+        write_unit(before.unit)
