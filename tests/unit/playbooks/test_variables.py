@@ -105,7 +105,7 @@ def test_the_check_cannot_be_left_out_by_tags(home: pathlib.Path, options: tuple
     assert "router_spread" in refused(home, {"router_spread": "harder"}, *options)
 
 
-@pytest.mark.parametrize("name", ["harden_mode", "registration_mode", "router_mode", "load_balancer_mode"])
+@pytest.mark.parametrize("name", ["harden_mode", "registration_mode", "router_mode", "load_balancer_mode", "host_baseline_mode"])
 def test_an_audit_cannot_be_told_to_enforce(home: pathlib.Path, name: str) -> None:
     output = refused(home, {name: "enforce"}, playbook="audit.yml")
     assert f"{name} is enforce: an audit never enforces" in output
@@ -155,8 +155,8 @@ def specs_of(role: str) -> dict[str, Any]:
 
 
 def test_every_role_that_runs_is_checked() -> None:
-    harden = yaml.safe_load((PLAYBOOKS / "harden.yml").read_text())[-1]
-    (work,) = harden["tasks"]
+    plays = yaml.safe_load((PLAYBOOKS / "harden.yml").read_text())
+    (work,) = plays[-1]["tasks"]
     roles = sorted(task["ansible.builtin.import_role"]["name"].rpartition(".")[2] for task in work["block"] if "ansible.builtin.import_role" in task)
     hosts, backups = (
         {entry["role"].rpartition(".")[2] for play in yaml.safe_load((PLAYBOOKS / name).read_text()) for entry in play.get("roles", ())}
@@ -164,7 +164,10 @@ def test_every_role_that_runs_is_checked() -> None:
     )
     assert sorted({*roles, *hosts, *backups}) == sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
     assert not (hosts | backups) & set(roles)
-    (check,) = [task for task in harden["pre_tasks"] if task["name"].startswith("Check every variable")]
+    ((first, check),) = [
+        (number, task) for number, entry in enumerate(plays) for task in entry.get("tasks", ()) if task["name"].startswith("Check every variable")
+    ]
+    assert not any("roles" in entry or "ansible.builtin.import_playbook" in entry for entry in plays[:first]), "something runs before the check"
     assert sorted(check["vars"]["__harden_specs"]) == sorted(["harden", *roles])
     for role in roles:
         assert f"/{role}/meta/argument_specs.yml" in check["vars"]["__harden_specs"][role]
