@@ -11,7 +11,7 @@ import os
 import tempfile
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, MissingDependency
 from ansible_collections.paas.hardening.plugins.module_utils._host import files
 from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask
 
@@ -98,16 +98,13 @@ def look(places: Places) -> Seen:
     authority, certificate = files.look(places.authority).text, files.look(places.certificate).text
     key = files.look(places.key)
     known = _verified(places) if authority and certificate else False
-    # Without files nobody is asked: the host may not have openssl yet.
-    mine = _public(["x509", "-noout", "-pubkey", "-in", places.certificate]) if certificate else ""
-    theirs = _public(["pkey", "-pubout", "-in", places.key]) if key.text else ""
     return Seen(
         authority,
-        _end(places.authority) if authority else None,
+        end_of(places.authority) if authority else None,
         certificate,
-        _end(places.certificate) if certificate else None,
-        _names(places.certificate) if certificate else (),
-        bool(mine) and mine == theirs,
+        end_of(places.certificate) if certificate else None,
+        names_of(places.certificate) if certificate else (),
+        bool(certificate and key.text) and belongs(places.certificate, places.key),
         known,
         # Of keys nothing is kept in memory longer than needed.
         key._replace(text=None if key.text is None else ""),
@@ -121,25 +118,25 @@ def _verified(places: Places) -> bool:
     return ask(words).status == 0
 
 
-def _public(words: List[str]) -> str:
-    ended = ask(["openssl", *words])
-    return ended.output if ended.status == 0 else ""
+def belongs(certificate: str, key: str) -> bool:
+    """Tell whether a private key is that of a certificate."""
+    mine = _told(["x509", "-noout", "-pubkey", "-in", certificate])
+    return bool(mine) and mine == _told(["pkey", "-pubout", "-in", key])
 
 
-def _end(path: str) -> Optional[datetime.datetime]:
-    ended = ask(["openssl", "x509", "-noout", "-enddate", "-in", path])
-    text = ended.output.strip().partition("=")[2]
+def end_of(path: str) -> Optional[datetime.datetime]:
+    """Return until when a certificate is good; None when it cannot be read."""
+    text = _told(["x509", "-noout", "-enddate", "-in", path]).strip().partition("=")[2]
     try:
         return datetime.datetime.strptime(text, "%b %d %H:%M:%S %Y GMT").replace(tzinfo=datetime.timezone.utc)
     except ValueError:
         return None
 
 
-def _names(path: str) -> Tuple[str, ...]:
+def names_of(path: str) -> Tuple[str, ...]:
     """Return the names and addresses that a certificate is good for."""
-    listed = ask(["openssl", "x509", "-noout", "-ext", "subjectAltName", "-in", path]).output
     found = []
-    for part in listed.replace("\n", ",").split(","):
+    for part in _told(["x509", "-noout", "-ext", "subjectAltName", "-in", path]).replace("\n", ",").split(","):
         kind, _colon, value = part.strip().partition(":")
         if kind == "DNS":
             found.append(value)
@@ -149,6 +146,15 @@ def _names(path: str) -> Tuple[str, ...]:
             except ValueError:
                 found.append(value)
     return tuple(found)
+
+
+def _told(words: List[str]) -> str:
+    """Return what openssl says, or nothing: a host may not have it yet, and is asked again when it has."""
+    try:
+        ended = ask(["openssl", *words])
+    except MissingDependency:
+        return ""
+    return ended.output if ended.status == 0 else ""
 
 
 def is_address(name: str) -> bool:

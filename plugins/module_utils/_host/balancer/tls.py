@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 import datetime
-import re
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import MissingDependency
-from ansible_collections.paas.hardening.plugins.module_utils._host import files
-from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask
+from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, files
 
 KEY_MODE, KEY_OWNER = 0o600, "root"
 
@@ -31,32 +28,16 @@ class Seen(NamedTuple):
 def look(path: str, key_path: str) -> Seen:
     """Read a certificate, and what kind of file its private key is in."""
     text, key = files.look(path).text, files.look(key_path)
-    ends = _end(_openssl(["x509", "-noout", "-enddate", "-in", path])) if text else None
-    names = _names(_openssl(["x509", "-noout", "-ext", "subjectAltName", "-in", path])) if text else ()
-    mine = _openssl(["x509", "-noout", "-pubkey", "-in", path]) if text else ""
-    theirs = _openssl(["pkey", "-pubout", "-in", key_path]) if key.text else ""
-    # Of keys nothing is kept in memory longer than needed.
-    return Seen(path, text, ends, names, bool(mine) and mine == theirs, key_path, key._replace(text=None if key.text is None else ""))
-
-
-def _openssl(words: List[str]) -> str:
-    try:
-        ended = ask(["openssl", *words])
-    except MissingDependency:
-        # It is installed first; then this is asked again.
-        return ""
-    return ended.output if ended.status == 0 else ""
-
-
-def _end(told: str) -> Optional[datetime.datetime]:
-    try:
-        return datetime.datetime.strptime(told.strip().partition("=")[2], "%b %d %H:%M:%S %Y GMT").replace(tzinfo=datetime.timezone.utc)
-    except ValueError:
-        return None
-
-
-def _names(told: str) -> Tuple[str, ...]:
-    return tuple(re.findall(r"DNS:([^,\s]+)", told))
+    return Seen(
+        path,
+        text,
+        certificates.end_of(path) if text else None,
+        certificates.names_of(path) if text else (),
+        bool(text and key.text) and certificates.belongs(path, key_path),
+        key_path,
+        # Of keys nothing is kept in memory longer than needed.
+        key._replace(text=None if key.text is None else ""),
+    )
 
 
 def covers(names: Sequence[str], wanted: str) -> bool:
