@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FOREIGN = ("ANSIBLE_", "K8S_AUTH_", "KUBECONFIG")
 
 # Tests that stay together in one process when several share them out, because what they need is slow to make. The longest first, but of three that begin
-# together only two bring up a lab.
+# together only two bring up a lab; the last ones are short, so that the processes end together.
 GROUPS = (
     ("tests/integration/test_harden", "tests/moves"),
     ("tests/quality/test_sanity",),
@@ -31,13 +31,14 @@ GROUPS = (
     ("tests/integration",),
     ("tests/quality",),
     ("tests/lab",),
-    ("tests/hosts",),
-    ("tests/databases",),
-    ("tests/stores",),
-    ("tests/registries",),
+    ("tests/platforms/test_st", "tests/platforms/test_edges", "tests/platforms/test_seed"),
     ("tests/backup",),
+    ("tests/unit/cluster",),
+    ("tests/unit/playbooks",),
     ("tests/platforms",),
-    ("tests/unit/cluster", "tests/unit/controls"),
+    ("tests/unit/controls",),
+    ("tests/hosts", "tests/databases", "tests/stores", "tests/registries"),
+    ("tests/unit/backup", "tests/unit/helm", "tests/unit/metrics"),
     ("tests",),
 )
 

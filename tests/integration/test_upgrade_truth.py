@@ -36,7 +36,7 @@ WAYS = {
     "helm 4, server side": ("ssa", ["helm4"], ["helm4"]),
 }
 # One of each manner of writing; the others are left to `make proof-upgrade`.
-SHORT = ("helm 3, then 4", "helm 4, server side")
+SHORT = ("helm 3", "helm 4, server side")
 # As many copies of each object as there are listed changes of it, and some for random ones.
 RANDOM = "random"
 RANDOM_CHANGES = 60
