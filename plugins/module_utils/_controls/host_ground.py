@@ -25,14 +25,14 @@ def certificate_changes(places: certificates.Places, seen: certificates.Seen, re
     wrong = certificates.problems(seen, renewal.names, renewal.days, renewal.now)
     if not places.made:
         hint = "It is your own: have it made anew by your authority, and run again."
-        return _key(places.key, seen.key, places.account), [(f"{places.certificate}: {field}: {is_now}.", hint) for field, is_now, _wanted in wrong]
+        return key_changes(places.key, seen.key, places.account), [(f"{places.certificate}: {field}: {is_now}.", hint) for field, is_now, _wanted in wrong]
     issuer = certificates.authority_problems(seen, renewal.days, renewal.now)
     found = [_made("Authority", places.authority, problem, "it vouches for the server") for problem in issuer]
     if issuer and not any(field in ("issuer", "certificate") for field, _before, _after in wrong):
         wrong.append(("issuer", "the former authority", "the new one"))
     found += [_made("Certificate", places.certificate, problem, "clients verify it") for problem in wrong]
-    found += [] if wrong else _key(places.key, seen.key, places.account)
-    return found + ([] if issuer else _key(places.authority_key, seen.authority_key, "root")), []
+    found += [] if wrong else key_changes(places.key, seen.key, places.account)
+    return found + ([] if issuer else key_changes(places.authority_key, seen.authority_key, "root")), []
 
 
 def _made(kind: str, path: str, problem: Tuple[str, str, str], why: str) -> Change:
@@ -40,7 +40,8 @@ def _made(kind: str, path: str, problem: Tuple[str, str, str], why: str) -> Chan
     return Change(Ref("", kind, path), (field,), ABSENT if before == "absent" else before, after, why)
 
 
-def _key(path: str, kept: files.Kept, owner: str) -> List[Change]:
+def key_changes(path: str, kept: files.Kept, owner: str) -> List[Change]:
+    """Return what has to change so that a private key is its owner's alone; nothing for one that is not there."""
     if kept.text is None:
         return []
     ref, why = Ref("", "Private part", path), "who can read it can be the server"

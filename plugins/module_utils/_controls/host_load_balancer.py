@@ -6,27 +6,25 @@
 from __future__ import annotations
 
 import datetime
-import itertools
 import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area, Judged, Remark
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_load_balancer_plan import (
     FAILOVER,
     SERVICE,
     TLS,
     TRAFFIC,
-    Area,
     Observed,
     Planner,
-    Remark,
     refusal_of,
 )
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, Refused, RolloutFailed
-from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, UNKNOWN, Check, Finding, Proof, Source, status_of
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Finding, Proof, Source
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
-from ansible_collections.paas.hardening.plugins.module_utils._host import files, packages
-from ansible_collections.paas.hardening.plugins.module_utils._host.balancer import keepalived, nginx, service
+from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, files, packages
+from ansible_collections.paas.hardening.plugins.module_utils._host.balancer import keepalived, nginx, service, tls
 from ansible_collections.paas.hardening.plugins.module_utils._host.balancer.wishes import ARGUMENTS, HTTP, Wish, wish_of
 
 SOURCE = Source(
@@ -35,7 +33,6 @@ SOURCE = Source(
     "this timeout should be increased to a recommended value of 1200 seconds",
 )
 _ERRORS = "/var/log/nginx/error.log"
-_SHOWN = 6
 # Seconds in which two that began together find out which of them has the address.
 _ELECTION = 1.0
 
@@ -130,7 +127,7 @@ class Balancer:
         service.make_account()
 
     def _apply_key(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
-        service.guard_key(ref.name)
+        certificates.guard_key(ref.name, tls.KEY_OWNER)
 
     def _apply_file(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         if ref.name == nginx.FILE:
@@ -264,28 +261,9 @@ class Balancer:
         if self._refusal and area == SERVICE:
             remarks = [Remark(area, self._refusal.message, self._refusal.hint)]
         mine = [change for change in (self._first or Plan()).changes if self._areas.get((change.ref, change.field)) == area]
+        done = [change for change in plan.changes if self._areas.get((change.ref, change.field)) == area]
         unseen = bool(self._refusal) and area != SERVICE
-        if unseen:
-            status = UNKNOWN
-        elif remarks:
-            status = FAIL
-        else:
-            done = [change for change in plan.changes if self._areas.get((change.ref, change.field)) == area]
-            status = status_of(bool(done), enforced, proof, probed=bool(proof.checks))
-        return Finding(
-            control=area.control,
-            title=area.title,
-            severity=area.severity,
-            source=SOURCE,
-            subject=f"load balancer {self._wish.name}",
-            status=status,
-            expected="as the inventory says",
-            observed="could not be looked at" if unseen else _told(mine, remarks),
-            after="could not be looked at" if unseen else _told([] if enforced else mine, remarks),
-            reasons=tuple(remark.text for remark in remarks),
-            hint=" ".join(remark.hint for remark in remarks),
-            proof=proof,
-        )
+        return Judged(area, mine, done, remarks, proof, unseen).finding(SOURCE, f"load balancer {self._wish.name}", enforced)
 
     def _balancer(self, observed: Optional[Observed]) -> Dict[str, Any]:
         """Return what others have to know to look at it from outside."""
@@ -311,17 +289,6 @@ class Balancer:
                 for one in self._wish.listeners
             ],
         }
-
-
-def _told(changes: Sequence[Change], remarks: Sequence[Remark]) -> str:
-    """Say in one line what is not as it should be."""
-    wrong = []
-    for ref, group in itertools.groupby(changes, key=lambda change: change.ref):
-        fields = [change.field for change in group]
-        more = f" and {len(fields) - _SHOWN} more" if len(fields) > _SHOWN else ""
-        wrong.append(f"{ref} ({', '.join(fields[:_SHOWN])}{more})")
-    wrong += [remark.text.rstrip(".") for remark in remarks]
-    return f"not as it should be: {', '.join(wrong)}" if wrong else "as it should be"
 
 
 VERB = Verb(ARGUMENTS, begin)

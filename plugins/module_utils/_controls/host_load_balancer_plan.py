@@ -8,20 +8,13 @@ from __future__ import annotations
 import datetime
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
+from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area, Remark
+from ansible_collections.paas.hardening.plugins.module_utils._controls.host_ground import key_changes
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._host import files
 from ansible_collections.paas.hardening.plugins.module_utils._host.balancer import keepalived, nginx, service, tls
 from ansible_collections.paas.hardening.plugins.module_utils._host.balancer.wishes import Wish
-
-
-class Area(NamedTuple):
-    """What a finding is about: its control, its title, its severity."""
-
-    control: str
-    title: str
-    severity: str
-
 
 SERVICE = Area("host-balancer-service", "nginx is installed, started at boot, and comes back when it fails", "high")
 TRAFFIC = Area("host-balancer-traffic", "Connections are distributed as the inventory says, and the running nginx has read that", "high")
@@ -34,14 +27,6 @@ CONFIG, ADDRESSES, SCRIPT = (Ref("", "File", path) for path in (nginx.FILE, keep
 DROP_INS = {unit: Ref("", "File", path) for unit, path in service.DROP_INS.items()}
 UNITS = {unit: Ref("", "Unit", unit) for unit in (service.NGINX, service.KEEPALIVED)}
 _OTHER, _WANTED = "another text", "as the inventory says"
-
-
-class Remark(NamedTuple):
-    """What is wrong and is left to a person, and what he may do."""
-
-    area: Area
-    text: str
-    hint: str
 
 
 class Observed(NamedTuple):
@@ -114,14 +99,7 @@ class Planner:
         return _file(DROP_INS[unit], self._seen.drop_ins[unit], wanted, service.DROP_IN_MODE, why)
 
     def _keys(self) -> List[Change]:
-        found = []
-        for one in self._seen.certificates:
-            ref, why = Ref("", "Private part", one.key_path), "who can read it can be this server"
-            if one.key.text is not None and one.key.mode != tls.KEY_MODE:
-                found.append(Change(ref, ("mode",), f"{one.key.mode:04o}", f"{tls.KEY_MODE:04o}", why))
-            if one.key.text is not None and one.key.owner != tls.KEY_OWNER:
-                found.append(Change(ref, ("owner",), one.key.owner, tls.KEY_OWNER, why))
-        return found
+        return [change for one in self._seen.certificates for change in key_changes(one.key_path, one.key, tls.KEY_OWNER)]
 
     def _config(self) -> List[Change]:
         kept, wanted = self._seen.config, self._there.config.text

@@ -252,12 +252,6 @@ def remove(path: str) -> None:
         os.unlink(path)
 
 
-def guard_key(path: str) -> None:
-    """Give a private key to root alone, who is the one that reads it for nginx."""
-    files.own(path, tls.KEY_OWNER)
-    os.chmod(path, tls.KEY_MODE)
-
-
 # Telling the programs
 
 

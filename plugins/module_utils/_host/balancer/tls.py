@@ -10,7 +10,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, files
 
-KEY_MODE, KEY_OWNER = 0o600, "root"
+KEY_OWNER = "root"
 
 
 class Seen(NamedTuple):

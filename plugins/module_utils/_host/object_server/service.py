@@ -245,7 +245,7 @@ def links_of(wish: Wish) -> Dict[str, str]:
 def folders_of(wish: Wish) -> Dict[str, int]:
     """Return the folders that are the account's, with their modes. What is in them is the server's alone."""
     within = {f"{wish.places.volumes[0]}/{name}": 0o700 for name in wish.backend.folders}
-    return {**dict.fromkeys(wish.places.volumes, 488), **within}
+    return {**dict.fromkeys(wish.places.volumes, 0o750), **within}
 
 
 def stale(wish: Wish, seen: Seen, unit_time: float) -> List[str]:
