@@ -145,17 +145,17 @@ findings:
       description: What is wanted.
       type: str
       returned: success
-      sample: 4 log-ins end as they should
+      sample: 4 log-ins are as they should be
     observed:
       description: What was there at the first look.
       type: str
       returned: success
-      sample: 4 log-ins end as they should
+      sample: 4 log-ins are as they should be
     after:
       description: What was there at the end.
       type: str
       returned: success
-      sample: 4 log-ins end as they should
+      sample: 4 log-ins are as they should be
     reasons:
       description: Why it has that status, where that is not plain.
       type: list

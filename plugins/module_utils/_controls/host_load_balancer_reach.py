@@ -10,9 +10,8 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
 
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_load_balancer import SOURCE
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_load_balancer_plan import TRAFFIC
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotProven
-from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Finding, Proof, status_of
-from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan
+from ansible_collections.paas.hardening.plugins.module_utils._controls.onlooker import Onlooker, View
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
 from ansible_collections.paas.hardening.plugins.module_utils._host.balancer.probe import (
     ANSWERED,
@@ -25,8 +24,14 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.balancer.prob
 )
 from ansible_collections.paas.hardening.plugins.module_utils._host.balancer.wishes import ANY, BANNER, HTTP, TCP, TLS, WEB
 
-CONTROL = "host-balancer-reach"
-TITLE = "Seen from another host, each listener answers, and the virtual address is on one host"
+VIEW = View(
+    "host-balancer-reach",
+    "Seen from another host, each listener answers, and the virtual address is on one host",
+    TRAFFIC.severity,
+    SOURCE,
+    "observations",
+    "Are the backends up, and does a firewall stand between? Two hosts that have an address do not hear each other's VRRP.",
+)
 _LISTENER = {
     "name": {"type": "str", "required": True},
     "port": {"type": "int", "required": True},
@@ -111,50 +116,19 @@ def _strictness(attempt: Attempt, answer: Answer) -> List[Check]:
     return [Check(f"strict transport security of {attempt}", STRICT, STRICT if answer.strict else NOT_STRICT, PASS if answer.strict else FAIL)]
 
 
-class Reach:
-    """What balancers answer to the host that we are on. It changes nothing."""
+class Reach(Onlooker):
+    """What balancers answer to the host that we are on."""
+
+    view = VIEW
 
     def __init__(self, params: Mapping[str, Any]) -> None:
-        self._params = params
+        super().__init__(params)
         self._attempts = attempts_of(params["balancers"], params["me"], params["timeout"])
 
     def observe(self) -> List[Check]:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             looked = list(pool.map(_looked, self._attempts))
         return [check for checks in looked for check in checks] + holders(self._params["balancers"])
-
-    def plan(self, observed: List[Check]) -> Plan:
-        return Plan()
-
-    def apply(self, plan: Plan) -> None:
-        """There is never anything to write."""
-
-    def settle(self, observed: List[Check], plan: Plan) -> float:
-        return 0.0
-
-    def abandon(self) -> str:
-        return ""
-
-    def conclude(self, first: List[Check], last: List[Check], plan: Plan, enforced: bool) -> Dict[str, Any]:
-        """Judge the answers. Raises NotProven when they are not as they should be, unless that is only to be looked at."""
-        me, proof = self._params["me"], Proof(tuple(last))
-        wrong = [check for check in last if check.verdict != PASS]
-        if wrong and enforced:
-            told = "; ".join(f"{check.what}: expected {check.expected}, observed {check.observed}" for check in wrong)
-            hint = "Are the backends up, and does a firewall stand between? Two hosts that have an address do not hear each other's VRRP."
-            raise NotProven(f"From {me} {len(wrong)} of {len(last)} observations are not as they should be: {told}.", hint, subject=me)
-        finding = Finding(
-            control=CONTROL,
-            title=TITLE,
-            severity=TRAFFIC.severity,
-            source=SOURCE,
-            subject=f"from {me}",
-            status=status_of(False, enforced, proof, probed=bool(last)),
-            expected=f"{len(last)} observations are as they should be",
-            observed=f"{len(last) - len(wrong)} observations are as they should be",
-            proof=proof,
-        )
-        return {"findings": [finding.as_data()]}
 
 
 VERB = Verb(ARGUMENTS, Reach)

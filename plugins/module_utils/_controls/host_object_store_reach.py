@@ -5,19 +5,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping
 
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_object_store import SOURCE
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_object_store_plan import BUCKETS
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, Unavailable
-from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Finding, Proof, status_of
-from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan
+from ansible_collections.paas.hardening.plugins.module_utils._controls.onlooker import Onlooker, View
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Unavailable
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.backends import BACKENDS
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.signed import Client, Door, in_plain_text
 
-CONTROL = "host-object-store-reach"
-TITLE = "Seen from another host, the object store proves who it is, and shows nothing without credentials"
+VIEW = View(
+    "host-object-store-reach",
+    "Seen from another host, the object store proves who it is, and shows nothing without credentials",
+    BUCKETS.severity,
+    SOURCE,
+    "answers",
+    "Does a firewall stand between, and is the name in the certificate?",
+)
 _STORE = {
     "name": {"type": "str", "required": True},
     "address": {"type": "str", "required": True},
@@ -37,11 +43,10 @@ ARGUMENTS: Dict[str, Any] = {
 _NOBODY = "not reached"
 
 
-class Reach:
-    """What stores answer to the host that we are on. It changes nothing."""
+class Reach(Onlooker):
+    """What stores answer to the host that we are on."""
 
-    def __init__(self, params: Mapping[str, Any]) -> None:
-        self._params = params
+    view = VIEW
 
     def observe(self) -> List[Check]:
         found: List[Check] = []
@@ -72,45 +77,6 @@ class Reach:
         except Failure as failure:
             found.append(Check(door.endpoint, "its certificate is good for its name", failure.message, FAIL))
         return found
-
-    def plan(self, observed: List[Check]) -> Plan:
-        return Plan()
-
-    def apply(self, plan: Plan) -> None:
-        """There is never anything to write."""
-
-    def settle(self, observed: List[Check], plan: Plan) -> float:
-        return 0.0
-
-    def abandon(self) -> str:
-        return ""
-
-    def conclude(self, first: List[Check], last: List[Check], plan: Plan, enforced: bool) -> Dict[str, Any]:
-        """Judge the answers. Raises NotProven when they are not as they should be, unless that is only to be looked at."""
-        me, proof = self._params["me"], Proof(tuple(last))
-        wrong = [check for check in last if check.verdict != PASS]
-        if wrong and enforced:
-            raise NotProven(
-                f"From {me} {len(wrong)} of {len(last)} answers are not as they should be: {_told(wrong)}.",
-                "Does a firewall stand between, and is the name in the certificate?",
-                subject=me,
-            )
-        finding = Finding(
-            control=CONTROL,
-            title=TITLE,
-            severity=BUCKETS.severity,
-            source=SOURCE,
-            subject=f"from {me}",
-            status=status_of(False, enforced, proof, probed=bool(last)),
-            expected=f"{len(last)} answers are as they should be",
-            observed=f"{len(last) - len(wrong)} answers are as they should be",
-            proof=proof,
-        )
-        return {"findings": [finding.as_data()]}
-
-
-def _told(wrong: Sequence[Check]) -> str:
-    return "; ".join(f"{check.what}: expected {check.expected}, and it is {check.observed.rstrip('.')}" for check in wrong)
 
 
 VERB = Verb(ARGUMENTS, Reach)

@@ -10,15 +10,20 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_postgres import SOURCE, STRANGER
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_postgres_plan import ACCESS
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotProven
-from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Finding, Proof, status_of
-from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan
+from ansible_collections.paas.hardening.plugins.module_utils._controls.onlooker import Onlooker, View
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.access import ACCESS_OPTIONS, REPLICATION, Entry
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.handshake import ASKS_SCRAM, REFUSED, UNREACHED, Answer, Door, knock
 
-CONTROL = "host-postgres-reach"
-TITLE = "Seen from another host, PostgreSQL proves who it is, and lets in whom its inventory names"
+VIEW = View(
+    "host-postgres-reach",
+    "Seen from another host, PostgreSQL proves who it is, and lets in whom its inventory names",
+    ACCESS.severity,
+    SOURCE,
+    "log-ins",
+    "Does a firewall stand between, has the server read its files, and is the name in its certificate?",
+)
 _SERVER = {
     "name": {"type": "str", "required": True},
     "address": {"type": "str", "required": True},
@@ -84,50 +89,19 @@ def source_of(address: str, port: int) -> str:
         return str(test.getsockname()[0])
 
 
-class Reach:
-    """What servers answer to the host that we are on. It changes nothing."""
+class Reach(Onlooker):
+    """What servers answer to the host that we are on."""
+
+    view = VIEW
 
     def __init__(self, params: Mapping[str, Any]) -> None:
-        self._params = params
+        super().__init__(params)
         sources = {server["address"]: source_of(server["address"], server["port"]) for server in params["servers"]}
         self._attempts = attempts_of(params["servers"], sources)
 
     def observe(self) -> List[Check]:
         seconds = self._params["timeout"]
         return judged([(attempt, knock(attempt.door, attempt.role, attempt.database, attempt.encrypted, seconds)) for attempt in self._attempts])
-
-    def plan(self, observed: List[Check]) -> Plan:
-        return Plan()
-
-    def apply(self, plan: Plan) -> None:
-        """There is never anything to write."""
-
-    def settle(self, observed: List[Check], plan: Plan) -> float:
-        return 0.0
-
-    def abandon(self) -> str:
-        return ""
-
-    def conclude(self, first: List[Check], last: List[Check], plan: Plan, enforced: bool) -> Dict[str, Any]:
-        """Judge the answers. Raises NotProven when they are not as they should be, unless that is only to be looked at."""
-        me, proof = self._params["me"], Proof(tuple(last))
-        wrong = [check for check in last if check.verdict != PASS]
-        if wrong and enforced:
-            told = "; ".join(f"{check.what}: expected that it {check.expected}, and it {check.observed}" for check in wrong)
-            hint = "Does a firewall stand between, has the server read its files, and is the name in its certificate?"
-            raise NotProven(f"From {me} {len(wrong)} of {len(last)} log-ins do not end as they should: {told}.", hint, subject=me)
-        finding = Finding(
-            control=CONTROL,
-            title=TITLE,
-            severity=ACCESS.severity,
-            source=SOURCE,
-            subject=f"from {me}",
-            status=status_of(False, enforced, proof, probed=bool(last)),
-            expected=f"{len(last)} log-ins end as they should",
-            observed=f"{len(last) - len(wrong)} log-ins end as they should",
-            proof=proof,
-        )
-        return {"findings": [finding.as_data()]}
 
 
 VERB = Verb(ARGUMENTS, Reach)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_firewall import SEVERITY, SOURCE
+from ansible_collections.paas.hardening.plugins.module_utils._controls.onlooker import Onlooker, View
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotProven
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Finding, Proof, status_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan
@@ -15,8 +16,6 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.run import Ve
 from ansible_collections.paas.hardening.plugins.module_utils._host.firewall.knock import Target, knock_at_all, reached
 from ansible_collections.paas.hardening.plugins.module_utils._host.firewall.rules import RULE_OPTIONS, Opening, openings_of
 
-CONTROL = "host-reach"
-TITLE = "Seen from another host, ports are open and shut as the rules say"
 _FIREWALL = {
     "host": {"type": "str", "required": True},
     "addresses": {"type": "list", "elements": "str", "required": True},
@@ -56,27 +55,25 @@ def _first_ports(opening: Opening) -> Iterator[int]:
             yield first
 
 
-class Reach:
-    """What is reached from the host that we are on. It changes nothing."""
+class Reach(Onlooker):
+    """What is reached from the host that we are on."""
+
+    view = View(
+        "host-reach",
+        "Seen from another host, ports are open and shut as the rules say",
+        SEVERITY,
+        SOURCE,
+        "ports",
+        "Is the host up, and is something else in the way (a firewall of the network, another ruleset)? "
+        "Do packets come from another address than address_variable names?",
+    )
 
     def __init__(self, params: Mapping[str, Any]) -> None:
-        self._params = params
+        super().__init__(params)
         self._targets = targets_of(params["firewalls"], params["me"])
 
     def observe(self) -> List[Tuple[Target, str]]:
         return knock_at_all(self._targets, self._params["timeout"])
-
-    def plan(self, observed: List[Tuple[Target, str]]) -> Plan:
-        return Plan()
-
-    def apply(self, plan: Plan) -> None:
-        """There is never anything to write."""
-
-    def settle(self, observed: List[Tuple[Target, str]], plan: Plan) -> float:
-        return 0.0
-
-    def abandon(self) -> str:
-        return ""
 
     def conclude(self, first: List[Tuple[Target, str]], last: List[Tuple[Target, str]], plan: Plan, enforced: bool) -> Dict[str, Any]:
         """Judge the answers. Raises NotProven when they are not as the rules say, unless that is only to be looked at."""
@@ -86,15 +83,14 @@ class Reach:
             told = "; ".join(f"{check.what}: expected {check.expected}, observed {check.observed}" for check in wrong[:_SHOWN])
             raise NotProven(
                 f"From {self._params['me']} {len(wrong)} of {len(last)} ports are not as the rules say: {told}.",
-                "Is the host up, and is something else in the way (a firewall of the network, another ruleset)? "
-                "Do packets come from another address than address_variable names?",
+                self.view.hint,
                 subject=self._params["me"],
             )
         finding = Finding(
-            control=CONTROL,
-            title=TITLE,
-            severity=SEVERITY,
-            source=SOURCE,
+            control=self.view.control,
+            title=self.view.title,
+            severity=self.view.severity,
+            source=self.view.source,
             subject=f"from {self._params['me']}",
             status=status_of(False, enforced, proof, probed=True) if last else PASS,
             expected=f"{sum(target.expected for target, _answer in last)} ports reached, {sum(not target.expected for target, _answer in last)} not",
