@@ -120,7 +120,8 @@ molecule: setup ## Each role for hosts in Molecule, on real systemd hosts
 	@$(PYTEST) tests/hosts/test_molecule.py
 
 proof-hosts: setup ## The roles for hosts on real systemd hosts: check, twice, from outside, after a reboot, after every fault; and Molecule
-	@$(PYTEST) --proof build/proof-hosts.json tests/hosts tests/lab/test_hosts.py
+	@command -v nmap >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends nmap >/dev/null; }
+	@$(PYTEST) --proof build/proof-hosts.json tests/hosts tests/lab/test_hosts.py tests/moves/test_proof_one_inventory.py
 
 proof-backup: setup ## Backups: killed at every call, every program lying, bits flipped, holes in the log; full counts
 	@PAAS_BACKUP_PROOF=1 $(PYTEST) --proof build/proof-backup.json tests/backup tests/unit/backup
@@ -142,6 +143,6 @@ build: tools ## The collection's artifact, in build/
 
 clean: ## Remove everything that make made: labs, virtual environments, caches
 	@if [ -x $(BIN)/python ]; then $(LAB) down --all --purge --cache; fi
-	@rm -rf .venv .cache .ansible build tests/output $(addprefix "$(PAAS_HARDENING_CACHE)"/,sanity matrix bench mypy)
+	@rm -rf .venv .cache .ansible build tests/output $(addprefix "$(PAAS_HARDENING_CACHE)"/,sanity matrix bench outside mypy)
 	@rmdir --ignore-fail-on-non-empty "$(PAAS_HARDENING_CACHE)" 2>/dev/null || true
 	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

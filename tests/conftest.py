@@ -15,7 +15,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from tests import labs
-from tests.proof import Proof
+from tests.proof import Measured, Proof, measured_by
 
 if TYPE_CHECKING:
     from lab.cluster import Cluster
@@ -48,13 +48,13 @@ def interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--proof", type=pathlib.Path, help="write every test's outcome and seconds to this file, as JSON")
+    parser.addoption("--proof", type=pathlib.Path, help="write what was measured, and every test's outcome and seconds, to this file, as JSON")
     parser.addoption("--interruptions", type=int, default=2, help="how many moves of a whole platform are hit at random")
     parser.addoption("--interruption-seed", type=int, default=1, help="the same number hits them in the same way")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.option.proof:
+    if not in_a_worker(config):
         config.pluginmanager.register(Proof(config.option.proof))
     # pytest tears its fixtures down after a KeyboardInterrupt, but dies of SIGTERM.
     signal.signal(signal.SIGTERM, interrupt)
@@ -112,6 +112,12 @@ def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
             print(f"\n  {text}", end="", flush=True, file=stream)
 
     return say
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Measured:
+    """Notes figures for the table at the end, and fails when a bar is missed."""
+    return measured_by(request.node)
 
 
 @pytest.fixture(scope="session")

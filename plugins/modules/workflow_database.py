@@ -77,6 +77,9 @@ options:
   ca_file:
     description: Certificates by which the server is verified where the module runs.
     type: path
+  ca_certificates:
+    description: Those certificates themselves, in PEM, as M(paas.hardening.host_postgres) returns them. Kept in O(work_folder).
+    type: str
   admin_role:
     description:
       - A role that may make roles and databases. With it both are made where they are missing. Without it they have to exist, and the database

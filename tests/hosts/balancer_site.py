@@ -105,13 +105,7 @@ class Balancers:
 
     def give_certificate(self, days: int = 365, name: str = NAME) -> None:
         """Bring a certificate, made for this run, to both hosts."""
-        key, certificate = self.folder / "portal.key", self.folder / "portal.crt"
-        words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=portal"]
-        words += ["-addext", f"subjectAltName=DNS:{name}", "-days", str(days), "-keyout", str(key), "-out", str(certificate)]
-        subprocess.run(words, check=True, capture_output=True)
-        for host in PAIR:
-            self.hosts[host].run(f"mkdir -p -m 710 /etc/ssl/private; umask 077; cat > {KEY}", stdin=key.read_text())
-            self.hosts[host].run(f"cat > {CERTIFICATE}; chmod 644 {CERTIFICATE}", stdin=certificate.read_text())
+        give_certificate([self.hosts[host] for host in PAIR], self.folder, name, days)
 
     def listeners(self, **changes: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The listeners of the inventory, some of their options changed, by the listener's name."""
@@ -175,6 +169,17 @@ class Balancers:
             connection.request(method, "/", body=b"x" * size if size else None, headers=headers)
             answer = connection.getresponse()
             return answer.status, answer.read().decode(), {key.lower(): value for key, value in answer.getheaders()}
+
+
+def give_certificate(hosts: Sequence[Host], folder: Path, name: str, days: int = 365, certificate: str = CERTIFICATE, key: str = KEY) -> None:
+    """Make a certificate, and bring it and its key to hosts; the certificate stays in the folder, too, as portal.crt."""
+    made, secret = folder / "portal.crt", folder / "portal.key"
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=portal"]
+    words += ["-addext", f"subjectAltName=DNS:{name}", "-days", str(days), "-keyout", str(secret), "-out", str(made)]
+    subprocess.run(words, check=True, capture_output=True)
+    for host in hosts:
+        host.run(f"mkdir -p -m 710 /etc/ssl/private; umask 077; cat > {key}", stdin=secret.read_text())
+        host.run(f"cat > {certificate}; chmod 644 {certificate}", stdin=made.read_text())
 
 
 class Load:

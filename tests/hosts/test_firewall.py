@@ -15,6 +15,8 @@ import pytest
 
 from lab import processes
 from tests.hosts.conftest import FIREWALL, LISTENERS, REACH, Site, listen
+from tests.perf import figures
+from tests.proof import Measured
 from tests.quality.checkout import ROOT
 
 TABLE = "inet paas_hardening"
@@ -75,7 +77,7 @@ def test_an_audit_tells_and_touches_nothing(site: Site) -> None:
     assert after == before
 
 
-def test_what_check_mode_predicts_is_what_happens_and_it_happens_once(site: Site) -> None:
+def test_what_check_mode_predicts_is_what_happens_and_it_happens_once(site: Site, measured: Measured) -> None:
     predicted = site.run("--check", "--diff").ok()
     assert "+rule postgresql: tcp 5432 from" in predicted.output
     done = site.run("--diff").ok()
@@ -87,7 +89,7 @@ def test_what_check_mode_predicts_is_what_happens_and_it_happens_once(site: Site
     assert site.plans(again) == {name: [] for name in site.hosts}
     assert "changed=0" in again.output
     assert "changed=1" not in again.output
-    print(f"second run on {len(site.hosts)} hosts: {seconds:.1f} s")
+    measured(figures.told(f"firewall: second run on {len(site.hosts)} hosts", seconds, "s"))
 
 
 def test_from_outside_ports_are_open_and_shut_as_the_rules_say(site: Site) -> None:
@@ -190,12 +192,12 @@ def test_who_would_lock_himself_out_is_refused_and_nothing_changes(site: Site) -
     assert audit.result(FIREWALL, "db")["findings"][0]["status"] == "fail"
 
 
-def test_rules_that_lock_out_the_controller_go_by_themselves(site: Site) -> None:
+def test_rules_that_lock_out_the_controller_go_by_themselves(site: Site, measured: Measured) -> None:
     host = site.hosts["db"]
     before = host.run(f"nft list table {TABLE}; cat /etc/paas-hardening/firewall.nft")
     begun = time.monotonic()
     run = site.run("--limit", "db", firewall_administrators=["192.0.2.1"], firewall_allow_lockout=True, firewall_rollback_after=12)
-    print(f"locked out, back and told after {time.monotonic() - begun:.0f} s")
+    measured(figures.told("firewall: locked out, back and told after", time.monotonic() - begun, "s"))
     assert run.status == 2
     assert "It has taken them back by itself, and is reached again" in run.result(FIREWALL, "db")["msg"]
     assert host.run(f"nft list table {TABLE}; cat /etc/paas-hardening/firewall.nft") == before

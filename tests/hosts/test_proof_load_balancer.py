@@ -17,6 +17,8 @@ import pytest
 from lab import processes
 from tests import labs
 from tests.hosts.balancer_site import ADDRESSES, CERTIFICATE, CHECK, CONFIG, KEY, NAME, OUTSIDE, PAIR, REACH, RESULT, Balancers, Load
+from tests.perf import figures
+from tests.proof import Measured
 
 NOTHING: dict[str, list[dict[str, Any]]] = {name: [] for name in PAIR}
 # Seconds in which an address may be nobody's.
@@ -52,7 +54,7 @@ def test_an_audit_of_bare_hosts_tells_what_is_missing_and_touches_nothing(site: 
     assert {name: site.hosts[name].run(look) for name in PAIR} == before
 
 
-def test_what_check_mode_predicts_is_what_happens_and_it_happens_once(site: Balancers) -> None:
+def test_what_check_mode_predicts_is_what_happens_and_it_happens_once(site: Balancers, measured: Measured) -> None:
     predicted = site.run("--check", "--diff").ok()
     begun = time.monotonic()
     done = site.run("--diff").ok()
@@ -64,7 +66,8 @@ def test_what_check_mode_predicts_is_what_happens_and_it_happens_once(site: Bala
     assert statuses(done.result(OUTSIDE)) == {"pass"}
     begun = time.monotonic()
     again = site.run().ok()
-    print(f"two hosts from nothing: {seconds:.0f} s; second run: {time.monotonic() - begun:.1f} s")
+    again_seconds = time.monotonic() - begun
+    measured(figures.told("two load balancers from nothing", seconds, "s"), figures.told("two load balancers: second run", again_seconds, "s"))
     assert site.plans(again) == NOTHING
     assert "changed=1" not in again.output
     assert {status for name in PAIR for status in statuses(again.result(RESULT, name))} == {"pass"}
@@ -111,13 +114,12 @@ def test_a_websocket_goes_through(site: Balancers) -> None:
         assert tunnel.recv(100) == b"ping\n"
 
 
-def test_a_backend_that_dies_is_passed_over(site: Balancers) -> None:
+def test_a_backend_that_dies_is_passed_over(site: Balancers, measured: Measured) -> None:
     site.hosts["web"].run("systemctl stop backend-two")
     load = Load(site, site.virtual, patience=1.0)
     load.await_answers(100)
     gap = load.end()
-    print(f"one of two backends gone: {len(load.good)} answered, {len(load.bad)} not, longest gap {gap:.2f} s")
-    assert load.bad == []
+    measured(figures.at_most("one of two backends gone: requests lost", len(load.bad), f"of {len(load.good)}", 0, f"longest gap {gap:.2f} s"))
     site.start_backends()
 
 
@@ -176,7 +178,7 @@ def test_a_port_that_another_program_holds_brings_the_old_configuration_back(sit
     assert site.plans(site.run().ok()) == NOTHING
 
 
-def test_a_change_under_load_loses_no_connection(site: Balancers) -> None:
+def test_a_change_under_load_loses_no_connection(site: Balancers, measured: Measured) -> None:
     with socket.create_connection((site.virtual, 2222), timeout=5) as builder:
         builder.recv(100)
         load = Load(site, site.virtual, patience=2.0)
@@ -189,8 +191,7 @@ def test_a_change_under_load_loses_no_connection(site: Balancers) -> None:
             site.run(load_balancer_virtual_addresses=addresses).ok()
         load.await_answers()
         gap = load.end()
-        print(f"6 changes under load: {len(load.good)} answered, {len(load.bad)} not, longest gap {gap:.2f} s")
-        assert load.bad == []
+        measured(figures.at_most("six changes under load: requests lost", len(load.bad), f"of {len(load.good)}", 0, f"longest gap {gap:.2f} s"))
         # A push that was under way is under way still.
         builder.sendall(b"still here\n")
         assert builder.recv(100) == b"still here\n"
@@ -217,7 +218,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("loss", list(LOSSES))
-def test_the_address_is_served_again_within_three_seconds(site: Balancers, loss: str) -> None:
+def test_the_address_is_served_again_within_three_seconds(site: Balancers, loss: str, measured: Measured) -> None:
     assert processes.wait_until(lambda: len(site.holders()) == 1, 20)
     (holder,) = site.holders()
     host = site.hosts[holder]
@@ -236,8 +237,7 @@ def test_the_address_is_served_again_within_three_seconds(site: Balancers, loss:
         host.await_ready()
     elif mending:
         host.run(mending)
-    print(f"{loss}: nobody answered for {gap:.2f} s at most; {len(load.bad)} of {len(load.bad) + len(load.good)} attempts failed")
-    assert gap < BAR
+    measured(figures.at_most(f"{loss}: nobody answered for", gap, "s", BAR, f"{len(load.bad)} of {len(load.bad) + len(load.good)} attempts failed"))
     assert processes.wait_until(lambda: len(site.holders()) == 1, 20)
     if loss in ("power cut", "nginx stopped", "keepalived stopped"):
         assert site.holders() != [holder]
@@ -293,7 +293,7 @@ def named(plan: list[dict[str, Any]]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", PAIR)
-def test_every_fault_is_named_by_the_audit_and_mended(site: Balancers, name: str) -> None:
+def test_every_fault_is_named_by_the_audit_and_mended(site: Balancers, name: str, measured: Measured) -> None:
     host = site.hosts[name]
     for seeds in (FAULTS, *({fault: seed} for fault, seed in ALONE.items())):
         for command, _field in seeds.values():
@@ -306,6 +306,8 @@ def test_every_fault_is_named_by_the_audit_and_mended(site: Balancers, name: str
         assert site.plans(done, [name]) == site.plans(audit, [name])
         assert site.plans(site.run("--limit", name).ok(), [name]) == {name: []}
     assert site.get(host.address).split()[0] in ("8081", "8082")
+    count = len(FAULTS) + len(ALONE)
+    measured(figures.at_least(f"faults of a load balancer named and mended, {name}", count, f"of {count}", count))
 
 
 def test_an_address_on_two_hosts_is_named(site: Balancers) -> None:

@@ -11,6 +11,8 @@ import time
 import pytest
 
 from tests.hosts.object_store_site import HOSTS, OURS, PORT, Stores, findings, nothing, statuses, told
+from tests.perf import figures
+from tests.proof import Measured
 
 UNIT, ENVIRONMENT = "object-store.service", f"{OURS}/environment"
 # What the kernel does after errors of the first disk.
@@ -29,7 +31,7 @@ def test_an_audit_of_bare_hosts_tells_what_is_missing_and_touches_nothing(stores
     assert {name: host.run(LOOK) for name, host in stores.hosts.items()} == before
 
 
-def test_what_check_mode_predicts_is_what_happens_and_it_happens_once(stores: Stores) -> None:
+def test_what_check_mode_predicts_is_what_happens_and_it_happens_once(stores: Stores, measured: Measured) -> None:
     predicted = stores.run("--check", "--diff").ok()
     begun = time.monotonic()
     done = stores.run("--diff").ok()
@@ -38,7 +40,8 @@ def test_what_check_mode_predicts_is_what_happens_and_it_happens_once(stores: St
         assert stores.plans(done)[name] == stores.plans(predicted)[name], name
     begun = time.monotonic()
     again = stores.run().ok()
-    print(f"two stores from nothing: {seconds:.0f} s; second run: {time.monotonic() - begun:.1f} s")
+    again_seconds = time.monotonic() - begun
+    measured(figures.told("two object stores from nothing", seconds, "s"), figures.told("two object stores: second run", again_seconds, "s"))
     assert stores.plans(again) == nothing()
     assert "changed=1" not in again.output
     for name in HOSTS:
@@ -142,7 +145,7 @@ def misuse(stores: Stores, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list(HOSTS))
-def test_every_fault_is_named_by_the_audit_and_mended(stores: Stores, name: str) -> None:
+def test_every_fault_is_named_by_the_audit_and_mended(stores: Stores, name: str, measured: Measured) -> None:
     host, backend = stores.hosts[name], HOSTS[name]
     objects = "find /srv/objects -type f -path '*/registry/*' -not -path '*/.minio.sys/*' | sort | xargs -r sha256sum"
     misuse(stores, name)
@@ -159,7 +162,8 @@ def test_every_fault_is_named_by_the_audit_and_mended(stores: Stores, name: str)
         fault for fault, (thing, field) in expected.items() if not any(thing in line.rpartition(": ")[0] and line.endswith(f": {field}") for line in lines)
     ]
     assert unnamed == [], lines
-    print(f"{name}: {len(expected)} of {len(expected)} faults named")
+    count = len(expected)
+    measured(figures.at_least(f"faults of an object store named, {name}", count - len(unnamed), f"of {count}", count))
     done = stores.run("--limit", name).ok()
     assert stores.plans(done, [name]) == stores.plans(audit, [name])
     again = stores.run("--limit", name).ok()

@@ -10,6 +10,8 @@ import time
 import pytest
 
 from tests.hosts.postgres_site import HOSTS, OURS, PAIR, Servers, findings, nothing, statuses
+from tests.perf import figures
+from tests.proof import Measured
 
 
 def test_an_audit_of_bare_hosts_tells_what_is_missing_and_touches_nothing(servers: Servers) -> None:
@@ -22,7 +24,7 @@ def test_an_audit_of_bare_hosts_tells_what_is_missing_and_touches_nothing(server
     assert {name: host.run(look) for name, host in servers.hosts.items()} == before
 
 
-def test_what_check_mode_predicts_is_what_happens_and_it_happens_once(servers: Servers) -> None:
+def test_what_check_mode_predicts_is_what_happens_and_it_happens_once(servers: Servers, measured: Measured) -> None:
     predicted = servers.run("--check", "--diff").ok()
     begun = time.monotonic()
     done = servers.run("--diff").ok()
@@ -32,7 +34,8 @@ def test_what_check_mode_predicts_is_what_happens_and_it_happens_once(servers: S
         assert statuses(servers.result(done, name)) == {"fixed"}
     begun = time.monotonic()
     again = servers.run().ok()
-    print(f"three hosts from nothing: {seconds:.0f} s; second run: {time.monotonic() - begun:.1f} s")
+    again_seconds = time.monotonic() - begun
+    measured(figures.told("three PostgreSQL servers from nothing", seconds, "s"), figures.told("three PostgreSQL servers: second run", again_seconds, "s"))
     assert servers.plans(again) == nothing(servers)
     assert "changed=1" not in again.output
     for name in HOSTS:
@@ -144,7 +147,7 @@ def seed(servers: Servers, name: str, command: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["db1", "db3"])
-def test_every_fault_is_named_by_the_audit_and_mended(servers: Servers, name: str) -> None:
+def test_every_fault_is_named_by_the_audit_and_mended(servers: Servers, name: str, measured: Measured) -> None:
     for command, _field in FAULTS.values():
         seed(servers, name, command)
     limit, hosts = ("pair", PAIR) if name == "db1" else (name, [name])
@@ -152,6 +155,8 @@ def test_every_fault_is_named_by_the_audit_and_mended(servers: Servers, name: st
     fields = [change["field"] for change in servers.result(audit, name)["plan"]]
     unnamed = [fault for fault, (_command, field) in FAULTS.items() if not any(field in told for told in fields)]
     assert unnamed == [], fields
+    count = len(FAULTS)
+    measured(figures.at_least(f"faults of PostgreSQL named, {name}", count - len(unnamed), f"of {count}", count))
     assert {"would-fix"} <= statuses(servers.result(audit, name)) <= {"would-fix", "pass"}
     done = servers.run("--limit", limit).ok()
     assert servers.plans(done, [name]) == servers.plans(audit, [name])

@@ -19,6 +19,8 @@ import yaml
 from lab import builds, processes
 from tests import labs
 from tests.contract.playbook import Run, run_playbook
+from tests.perf import figures
+from tests.proof import Measured
 from tests.quality.checkout import ROOT
 
 if TYPE_CHECKING:
@@ -128,7 +130,7 @@ def test_an_audit_predicts_a_schedule_and_touches_nothing(keeper: Keeper) -> Non
     assert keeper.host.run(look) == before
 
 
-def test_what_was_predicted_is_done_once_and_systemd_runs_it(keeper: Keeper) -> None:
+def test_what_was_predicted_is_done_once_and_systemd_runs_it(keeper: Keeper, measured: Measured) -> None:
     predicted = keeper.schedule("--check").ok().result("Backup")["plan"]
     done = keeper.schedule("--diff").ok()
     result = done.result("Backup")
@@ -137,12 +139,12 @@ def test_what_was_predicted_is_done_once_and_systemd_runs_it(keeper: Keeper) -> 
     seconds = await_point(keeper, [])
     assert processes.wait_until(lambda: keeper.info()["schedule"]["outcome"] == "succeeded", 90, pause=2)
     told = keeper.info()
-    print(f"the first point came {seconds:.1f} s after the schedule; {told['schedule']}")
+    measured(figures.told("the first point came after its schedule", seconds, "s"))
     assert (told["problems"], told["schedule"]["outcome"], told["schedule"]["active"], told["schedule"]["enabled"]) == ([], "succeeded", True, True)
     assert told["schedule"]["point"] in keeper.points()
     begun = time.monotonic()
     again = keeper.schedule().ok()
-    print(f"second run, with SSH: {time.monotonic() - begun:.1f} s")
+    measured(figures.told("second run of a schedule, with SSH", time.monotonic() - begun, "s"))
     assert (again.result("Backup")["changed"], again.result("Backup")["plan"]) == (False, [])
 
 
@@ -209,7 +211,7 @@ def test_a_run_that_fails_is_told_and_the_next_one_heals(keeper: Keeper) -> None
     assert keeper.info()["problems"] == []
 
 
-def test_a_run_that_was_missed_is_made_up_after_an_outage(keeper: Keeper) -> None:
+def test_a_run_that_was_missed_is_made_up_after_an_outage(keeper: Keeper, measured: Measured) -> None:
     """Due once, while the power is off: systemd makes up for it at once, and the next one is far away."""
     # The host has this machine's clock. On a busy machine a play may take half a minute.
     due = int(time.time()) + 75
@@ -223,7 +225,7 @@ def test_a_run_that_was_missed_is_made_up_after_an_outage(keeper: Keeper) -> Non
     keeper.host.start()
     keeper.host.await_ready()
     seconds = await_point(keeper, before)
-    print(f"made up {seconds:.1f} s after the host was up again")
+    measured(figures.told("a missed backup made up after the host was up", seconds, "s"))
     assert keeper.info()["problems"] == []
 
 

@@ -17,6 +17,8 @@ import yaml
 
 from tests import labs
 from tests.contract.playbook import Run, run_playbook
+from tests.perf import figures
+from tests.proof import Measured
 
 if TYPE_CHECKING:
     from lab.hosts.fleet import Fleet
@@ -91,12 +93,12 @@ def result(run: Run) -> Mapping[str, Any]:
     return run.ok().result("Do")
 
 
-def test_folders_are_kept_and_proved_once(files: Files) -> None:
+def test_folders_are_kept_and_proved_once(files: Files, measured: Measured) -> None:
     predicted = result(files.keep("--check"))
     assert files.host.run(f"ls {REPOSITORY} 2>/dev/null || true") == ""
     begun = time.monotonic()
     done = result(files.keep())
-    print(f"kept and proved in {time.monotonic() - begun:.1f} s: {done['point']['proofs']['volumes']['steps']}")
+    measured(figures.told("volumes kept and proved", time.monotonic() - begun, "s", str(done["point"]["proofs"]["volumes"]["steps"])))
     assert done["plan"] == predicted["plan"]
     assert done["proof"]["verdict"] == "pass"
     (kept,) = done["point"]["kinds"]["volumes"]["folders"].values()
@@ -106,14 +108,14 @@ def test_folders_are_kept_and_proved_once(files: Files) -> None:
     assert (again["changed"], again["plan"]) == (False, [])
 
 
-def test_the_next_point_takes_over_by_links_what_has_not_changed(files: Files) -> None:
+def test_the_next_point_takes_over_by_links_what_has_not_changed(files: Files, measured: Measured) -> None:
     before = int(files.host.run(f"du -sk {REPOSITORY}").split()[0])
     files.host.run(f"echo more > {EXPORTS}/claim-2/more; rm {EXPORTS}/claim-1/deep/er/7")
     done = result(files.keep())
     (kept,) = done["point"]["kinds"]["volumes"]["folders"].values()
     after = int(files.host.run(f"du -sk {REPOSITORY}").split()[0])
-    print(f"a point of {done['point']['size'] >> 10} KiB added {after - before} KiB on the disk, restic {kept['added_bytes']} bytes")
-    assert after - before < 1500
+    note = f"a point of {done['point']['size'] >> 10} KiB, restic added {kept['added_bytes']} bytes"
+    measured(figures.at_most("the second point of volumes adds", after - before, "KiB", 1500, note))
     # The first point is whole by itself, and both are what they were.
     assert result(files.play("workflow_backup_info", verify="all"))["problems"] == []
     files.host.run(f"rm -r {REPOSITORY}/points/00000001-*")
@@ -145,7 +147,7 @@ def test_a_flipped_bit_is_red(files: Files) -> None:
     assert files.host.run(f"ls -d {EXPORTS}.* 2>/dev/null || true") == ""
 
 
-def test_folders_come_back_beside_what_is_in_use_and_take_its_place_by_name(files: Files) -> None:
+def test_folders_come_back_beside_what_is_in_use_and_take_its_place_by_name(files: Files, measured: Measured) -> None:
     before = files.seen(EXPORTS)
     files.host.run(f"rm -r {EXPORTS}/claim-1/deep; echo lost > {EXPORTS}/claim-2/data")
     lost = files.seen(EXPORTS)
@@ -156,8 +158,9 @@ def test_folders_come_back_beside_what_is_in_use_and_take_its_place_by_name(file
     assert files.seen(place) == before
     assert files.seen(EXPORTS) == lost
     allocated = int(files.host.run(f"stat -c %b {place}/claim-1/sparse"))
-    print(f"restored in {done['rto_seconds']['volumes']} s; a hole of 300 MiB takes {allocated // 2} KiB")
-    assert allocated < 4096
+    measured(
+        figures.told("volumes restored", done["rto_seconds"]["volumes"], "s"), figures.at_most("a restored hole of 300 MiB takes", allocated / 2, "KiB", 2048)
+    )
     assert result(files.restore())["changed"] is False
 
     swap = {"state": "swapped", "confirm": "files"}

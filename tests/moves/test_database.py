@@ -10,6 +10,8 @@ import pytest
 from tests.contract.canaries import leaks
 from tests.contract.installed import Installed
 from tests.moves.conftest import Mover, file_with
+from tests.perf.figures import at_most
+from tests.proof import Measured
 
 if TYPE_CHECKING:
     from lab.postgres import Postgres
@@ -44,7 +46,7 @@ def test_a_target_that_cannot_take_it_leaves_the_platform_as_it_was(mover: Mover
             assert document["spec"] == after[ref]["spec"], ref
 
 
-def test_the_database_is_moved_under_a_writer_and_no_acknowledged_row_is_lost(mover: Mover, postgres: Postgres, tmp_path: Path) -> None:
+def test_the_database_is_moved_under_a_writer_and_no_acknowledged_row_is_lost(mover: Mover, postgres: Postgres, tmp_path: Path, measured: Measured) -> None:
     from lab.seed import Writer, live, rows
 
     checked = mover.result("--check")
@@ -58,7 +60,7 @@ def test_the_database_is_moved_under_a_writer_and_no_acknowledged_row_is_lost(mo
     assert [change["field"] for change in moved["plan"]] == [change["field"] for change in checked["plan"]]
     assert moved["proof"]["verdict"] == "pass"
     assert written > 20
-    assert rows.lost(live.database(place), ledger) == []
+    measured(at_most("acknowledged rows lost in a move under a writer", len(rows.lost(live.database(place), ledger)), f"of {written}", 0))
     assert not leaks({postgres.credentials["password"]}, run.output)
     again = mover.result()
     assert mover.writes == []

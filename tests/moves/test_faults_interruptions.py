@@ -26,6 +26,8 @@ from tests.contract.installed import GROUP, Installed
 from tests.moves import disasters
 from tests.moves.conftest import USER, file_with
 from tests.moves.disasters import Disaster, Process, Told, Watch
+from tests.perf import figures
+from tests.proof import Measured
 from tests.quality.checkout import ROOT
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ BUCKETS = ("registry", "git", "dbwal")
 FREEZE_TIMEOUT = 120
 # What the guard needs beside the time for which it listens: its looks, the pods that start anew, a machine that is busy.
 SLACK = 45.0
+_LONGEST_STILL = FREEZE_TIMEOUT + SILENCE + SLACK
 # Seconds: a hundred of them take some hours.
 _LONGEST = 6 * 3600
 STORE_USERS = ("deis-database", "deis-registry", "deis-builder", "deis-controller")
@@ -128,7 +131,7 @@ class Rounds(ABC):
             if watch.frozen() or self.guard():
                 told.troubles.append(f"left behind: {watch.frozen()}, guard {self.guard()}")
         told.seconds, told.longest_still = time.monotonic() - begun, watch.longest
-        if told.longest_still > FREEZE_TIMEOUT + SILENCE + SLACK:
+        if told.longest_still > _LONGEST_STILL:
             told.troubles.append("it stood still for too long")
         return told
 
@@ -154,15 +157,23 @@ class Rounds(ABC):
             self.usual = {"whole": process.seconds, "still": watch.longest}
         self.report(f"{self.what}: a move takes {self.usual['whole']:.1f} s, the platform stands still for {self.usual['still']:.1f} s of them")
 
-    def run(self, count: int, first: int) -> None:
+    def run(self, count: int, seed: int, measured: Measured) -> None:
         """Interrupt so many moves."""
-        for number in range(first, first + count):
+        for number in range(1, 1 + count):
             told = self.round(number)
             self.told.append(told)
             self.report(str(told))
             keep(told)
             if told.troubles:
                 break
+        what, troubled = f"{self.what}: interruptions", [str(told) for told in self.told if told.troubles]
+        measured(
+            figures.at_least(f"{what} survived", len(self.told) - len(troubled), "moves", count, "\n".join(troubled), seed=seed),
+            figures.at_most(
+                f"{what}: bytes or rows lost or wrong", sum(text.startswith("lost or wrong") for told in self.told for text in told.troubles), "", 0
+            ),
+            figures.at_most(f"{what}: longest stand-still", max((told.longest_still for told in self.told), default=0), "s", _LONGEST_STILL),
+        )
 
 
 class StoreRounds(Rounds):
@@ -346,7 +357,9 @@ def answering(hephy: Installed) -> Iterator[Installed]:
 
 
 @pytest.mark.timeout(_LONGEST)
-def test_storage(answering: Installed, sown: Sown, store: ObjectStore, tmp_path: Path, count: int, seed: int, report: Callable[[str], None]) -> None:
+def test_storage(
+    answering: Installed, sown: Sown, store: ObjectStore, tmp_path: Path, count: int, seed: int, report: Callable[[str], None], measured: Measured
+) -> None:
     from lab.stores import WRITE
 
     store.make_bucket(*BUCKETS)
@@ -359,13 +372,13 @@ def test_storage(answering: Installed, sown: Sown, store: ObjectStore, tmp_path:
     }
     rounds = StoreRounds(answering, sown, store, account, tmp_path, options, random.Random(f"storage {seed}"), report)
     rounds.measure()
-    rounds.run(count // 2, 1)
-    assert [str(told) for told in rounds.told if told.troubles] == []
-    assert len(rounds.told) == count // 2
+    rounds.run(count // 2, seed, measured)
 
 
 @pytest.mark.timeout(_LONGEST)
-def test_database(answering: Installed, sown: Sown, postgres: Postgres, tmp_path: Path, count: int, seed: int, report: Callable[[str], None]) -> None:
+def test_database(
+    answering: Installed, sown: Sown, postgres: Postgres, tmp_path: Path, count: int, seed: int, report: Callable[[str], None], measured: Measured
+) -> None:
     assert sown.filled_rows > 0
     options = {
         "server": postgres.address,
@@ -377,6 +390,4 @@ def test_database(answering: Installed, sown: Sown, postgres: Postgres, tmp_path
     rounds.clear()
     rounds.measure()
     rounds.bring_back()
-    rounds.run(count - count // 2, 1)
-    assert [str(told) for told in rounds.told if told.troubles] == []
-    assert len(rounds.told) == count - count // 2
+    rounds.run(count - count // 2, seed, measured)

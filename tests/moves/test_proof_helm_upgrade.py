@@ -14,6 +14,8 @@ import yaml
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
 from tests.contract.installed import Installed
 from tests.moves.conftest import Mover, file_with
+from tests.perf.figures import at_most
+from tests.proof import Measured
 
 if TYPE_CHECKING:
     from lab.postgres import Postgres
@@ -104,13 +106,13 @@ def upgraded(moved: tuple[dict[str, Any], dict[str, Any]], values: list[Path], d
     return ledger
 
 
-def test_the_bundled_database_is_gone_and_the_controller_goes_on_without_it(upgraded: Path, database: Mover, postgres: Postgres) -> None:
+def test_the_bundled_database_is_gone_and_the_controller_goes_on_without_it(upgraded: Path, database: Mover, postgres: Postgres, measured: Measured) -> None:
     from lab.seed import live, rows
 
     platform = database.platform
     assert platform.objects.find(KINDS["Deployment"], "deis-database", platform.namespace) is None
     assert live.database(platform.place)["host"] == postgres.address
-    assert rows.lost(live.database(platform.place), upgraded) == []
+    measured(at_most("acknowledged rows lost in a helm upgrade after the move", len(rows.lost(live.database(platform.place), upgraded)), "rows", 0))
 
 
 def test_the_database_lasts_as_was_said(upgraded: Path, moved: tuple[dict[str, Any], dict[str, Any]], database: Mover) -> None:

@@ -16,7 +16,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Figure:
-    """One number. ``value`` is None when it was not measured, and ``passed`` when there is no bar or no value; ``raw`` holds every single reading."""
+    """One number. ``value`` is None when it was not measured, and ``passed`` when there is no bar or no value; ``raw`` holds every single reading.
+
+    The same ``seed`` gives the same measurement again, where chance has a part in it.
+    """
 
     name: str
     value: float | None
@@ -25,16 +28,17 @@ class Figure:
     passed: bool | None = None
     note: str = ""
     raw: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
 
 
-def at_most(name: str, value: float | None, unit: str, bar: float, note: str = "", raw: Mapping[str, Any] | None = None) -> Figure:
+def at_most(name: str, value: float | None, unit: str, bar: float, note: str = "", raw: Mapping[str, Any] | None = None, seed: int | None = None) -> Figure:
     """A figure that must not be above the bar."""
-    return Figure(name, _rounded(value), unit, f"<= {bar:g}", None if value is None else value <= bar, note, raw or {})
+    return Figure(name, _rounded(value), unit, f"<= {bar:g}", None if value is None else value <= bar, note, raw or {}, seed)
 
 
-def at_least(name: str, value: float | None, unit: str, bar: float, note: str = "", raw: Mapping[str, Any] | None = None) -> Figure:
+def at_least(name: str, value: float | None, unit: str, bar: float, note: str = "", raw: Mapping[str, Any] | None = None, seed: int | None = None) -> Figure:
     """A figure that must not be below the bar."""
-    return Figure(name, _rounded(value), unit, f">= {bar:g}", None if value is None else value >= bar, note, raw or {})
+    return Figure(name, _rounded(value), unit, f">= {bar:g}", None if value is None else value >= bar, note, raw or {}, seed)
 
 
 def told(name: str, value: float | None, unit: str, note: str = "", raw: Mapping[str, Any] | None = None) -> Figure:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,12 @@ from tests.perf.figures import Figure, at_most, ratio, told
 from tests.quality.checkout import ROOT
 from tests.stores.servers import Gateway, Minio, ObjectServer
 
-SMALL, SMALL_BYTES = 20_000, 4096
-LARGE, LARGE_BYTES = 8, 256 << 20
+# How many objects, and of how many bytes at most.
+SIZES = {"small": (20_000, 4096), "large": (8, 256 << 20)}
 MANY = 200_000
 PARALLEL = 8
-PARTS = ("small", "large", "many")
+PARTS = (*SIZES, "many")
 _BAR, _MEMORY_MIB, _LISTING_BAR = 1.05, 64, 1.1
-_say = partial(print, flush=True)
 
 # One move, or one listing, in a process of its own: its time and the peak of its memory, without that of rclone.
 _WORKER = """
@@ -63,8 +62,8 @@ print(json.dumps({**said, "seconds": seconds, "peak_mib": resource.getrusage(res
 class Desk:
     """Two servers, an rclone, and a folder for all of it."""
 
-    def __init__(self, engine: Engine, source: ObjectServer, target: ObjectServer, folder: Path) -> None:
-        self.engine, self.source, self.target, self.folder = engine, source, target, folder
+    def __init__(self, engine: Engine, source: ObjectServer, target: ObjectServer, folder: Path, say: Callable[[str], None]) -> None:
+        self.engine, self.source, self.target, self.folder, self.say = engine, source, target, folder, say
 
     def ours(self, verb: str, bucket: str, target_bucket: str, work: Path, source: ObjectServer | None = None) -> dict[str, float]:
         """Run one of our verbs in a process of its own."""
@@ -112,7 +111,7 @@ def move(desk: Desk, name: str, count: int, size: int, rounds: int) -> list[Figu
     """Move a bucket into an empty one, ours and by hand in turn."""
     source = f"{name}-source"
     total = desk.fill(source, count, size)
-    _say(f"  {count} objects, {total / 2**20:.0f} MiB")
+    desk.say(f"  {count} objects, {total / 2**20:.0f} MiB")
     times: dict[str, list[float]] = {"ours": [], "by hand": []}
     peaks = []
     for number in range(rounds):
@@ -131,7 +130,7 @@ def move(desk: Desk, name: str, count: int, size: int, rounds: int) -> list[Figu
                     + desk.by_hand("check", "--download", f"source:{source}", f"target:{bucket}", *words[1:])
                 )
             shutil.rmtree(desk.target.data / bucket)
-        _say("  " + ", ".join(f"{way} {seconds[-1]:.1f} s" for way, seconds in times.items()))
+        desk.say("  " + ", ".join(f"{way} {seconds[-1]:.1f} s" for way, seconds in times.items()))
     what = f"{count} objects, {total / 2**20:.0f} MiB, {rounds} rounds"
     return [
         at_most(f"{name} objects: ours / rclone by hand", ratio(times["ours"], times["by hand"]), "times", _BAR, what, times),
@@ -152,10 +151,10 @@ def many(desk: Desk, rounds: int) -> list[Figure]:
         one.write_bytes(b"%d" % number)
         os.link(one, two)
     work = desk.folder / "many"
-    _say(f"  {MANY} objects")
+    desk.say(f"  {MANY} objects")
     first = desk.ours("move", "many-one", "many-two", work, source=desk.target)
     assert (first["objects"], first["read"], first["copied"]) == (MANY, MANY, 0)
-    _say(f"  proved in {first['seconds']:.0f} s")
+    desk.say(f"  proved in {first['seconds']:.0f} s")
     second = desk.ours("move", "many-one", "many-two", work, source=desk.target)
     assert (second["objects"], second["read"]) == (MANY, 0)
     times: dict[str, list[float]] = {"ours": [], "bare": []}
@@ -169,13 +168,25 @@ def many(desk: Desk, rounds: int) -> list[Figure]:
             else:
                 words = ("--recursive", "--use-server-modtime", "--no-mimetype")
                 times[way].append(desk.by_hand("lsjson", "source:many-one", *words, source=desk.target))
-        _say("  " + ", ".join(f"{way} {seconds[-1]:.1f} s" for way, seconds in times.items()))
+        desk.say("  " + ", ".join(f"{way} {seconds[-1]:.1f} s" for way, seconds in times.items()))
     return [
         at_most("many objects: our listing / bare listing", ratio(times["ours"], times["bare"]), "times", _LISTING_BAR, f"{MANY} objects", times),
         at_most("many objects: peak memory of our process", max(peaks), "MiB", _MEMORY_MIB, "first proof, second run, listing", {"peaks": peaks}),
         told("many objects: first proof", first["seconds"], "s"),
         told("many objects: second run", second["seconds"], "s", "two listings, and nothing is read"),
     ]
+
+
+def measure(parts: Iterable[str], rounds: int, say: Callable[[str], None]) -> Iterator[Figure]:
+    """Yield the figures of these parts, measured one after the other."""
+    builds.ensure(["minio", "versitygw"], say)
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        with Minio(folder / "minio").running() as source, Gateway(folder / "gateway").running() as target:
+            desk = Desk(find(), source, target, folder, say)
+            for part in parts:
+                say(part)
+                yield from many(desk, rounds) if part == "many" else move(desk, part, *SIZES[part], rounds)
 
 
 def main() -> int:
@@ -186,25 +197,12 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=PARTS, help="measure this part only; may be given again")
     options = parser.parse_args()
     begun = time.monotonic()
-    builds.ensure(["minio", "versitygw"], _say)
-    found: list[Figure] = []
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        folder = Path(name)
-        with Minio(folder / "minio").running() as source, Gateway(folder / "gateway").running() as target:
-            desk = Desk(find(), source, target, folder)
-            parts: dict[str, Callable[[], list[Figure]]] = {
-                "small": lambda: move(desk, "small", SMALL, SMALL_BYTES, options.rounds),
-                "large": lambda: move(desk, "large", LARGE, LARGE_BYTES, options.rounds),
-                "many": lambda: many(desk, options.rounds),
-            }
-            for part in options.only or PARTS:
-                _say(part)
-                found += parts[part]()
+    found = list(measure(options.only or PARTS, options.rounds, partial(print, flush=True)))
     seconds = time.monotonic() - begun
     figures.write(found, options.output, seconds)
     missed = [figure.name for figure in found if figure.passed is False]
-    _say(f"\n{figures.table(found)}\n\n{options.output}, after {seconds:.0f} s.")
-    _say(f"Missed: {'; '.join(missed)}." if missed else "All bars are kept.")
+    print(f"\n{figures.table(found)}\n\n{options.output}, after {seconds:.0f} s.")
+    print(f"Missed: {'; '.join(missed)}." if missed else "All bars are kept.")
     return 1 if missed else 0
 
 

@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
 from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import Settings, present, secrets_of, wanted_settings, workload_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Recommendation, Site, Wanted
+from ansible_collections.paas.hardening.plugins.module_utils._controls.credentials import authority_file
 from ansible_collections.paas.hardening.plugins.module_utils._controls.database_move import CLEAR, CLOSE, MOVE, PREPARE, DatabaseMove
 from ansible_collections.paas.hardening.plugins.module_utils._controls.database_place import Relocation, arrived, begun, fields_of, relocations, remembers
 from ansible_collections.paas.hardening.plugins.module_utils._controls.freezing import freeze, frozen_replicas, thaw
@@ -71,6 +72,7 @@ class DatabaseControl:
         "role_password_file": {"type": "path", "no_log": False},
         "sslmode": {"type": "str", "choices": list(SSL_MODES), "default": "prefer"},
         "ca_file": {"type": "path"},
+        "ca_certificates": {"type": "str"},
         "admin_role": {"type": "str"},
         "admin_password": {"type": "str", "no_log": True},
         "admin_password_file": {"type": "path", "no_log": False},
@@ -90,7 +92,7 @@ class DatabaseControl:
         facts = site.platform.database
         settings = _settings(site, facts)
         secret = settings.secrets.get(facts.bundled_secret)
-        moves = relocations(site, params, facts, settings, secret)
+        moves = relocations(site, {**params, "ca_file": authority_file(params)}, facts, settings, secret)
         wanted = tuple(wanted_settings(facts, facts.way, fields_of(params, facts, moves), settings))
         there = arrived(facts, settings, wanted, moves)
         bundled = settings.workloads.get((facts.bundled.kind, facts.bundled.name))
