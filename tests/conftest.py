@@ -104,12 +104,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
 def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Says on the terminal what takes long, in the middle of a test run whose output is captured."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
-    # A worker's own standard output leads nowhere.
-    stream = sys.stderr if in_a_worker(request.config) else sys.stdout
 
     def say(text: str) -> None:
         with capture.global_and_fixture_disabled():
-            print(f"\n  {text}", end="", flush=True, file=stream)
+            # Which stream that is, is known here only. A worker's own standard output leads nowhere.
+            print(f"\n  {text}", end="", flush=True, file=sys.stderr if in_a_worker(request.config) else sys.stdout)
 
     return say
 
