@@ -38,7 +38,7 @@ _BAR, _MEMORY_MIB, _LISTING_BAR = 1.05, 64, 1.1
 
 # One move, or one listing, in a process of its own: its time and the peak of its memory, without that of rclone.
 _WORKER = """
-import json, resource, sys, time
+import json, re, sys, time
 given = json.load(sys.stdin)
 sys.path.insert(0, given["path"])
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.listing import list_bucket
@@ -55,7 +55,9 @@ else:
     done = transfer(find(given["rclone"]), source, buckets[0], target, buckets[1], given["work"], lambda step: None, settled_seconds=0.0)
     said = {"objects": done.proved_objects, "copied": done.copied_objects, "read": done.read_objects}
 seconds = time.monotonic() - begun
-print(json.dumps({**said, "seconds": seconds, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+# Not getrusage(): that counts what the process that started us had.
+peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
+print(json.dumps({**said, "seconds": seconds, "peak_mib": peak / 1024}))
 """
 
 
@@ -83,7 +85,9 @@ class Desk:
         for remote, server in (("source", source or self.source), ("target", self.target)):
             environment.update(server.store().environment(remote))
         begun = time.monotonic()
-        done = subprocess.run([self.engine.path, "--config=", *words], env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [self.engine.path, "--config=", *words], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
+        )
         if done.returncode:
             raise RuntimeError(f"rclone {words[0]} failed: {done.stderr.strip()[-2000:]}")
         return time.monotonic() - begun
