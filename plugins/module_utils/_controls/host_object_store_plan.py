@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import datetime
-from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area, Remark
+from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_ground import Renewal, certificate_changes, disk_changes
+from ansible_collections.paas.hardening.plugins.module_utils._controls.host_server import AreaPlanner
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
-from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, files
+from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, files, program, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server import buckets, identities, policies, service, xfs
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.backends import ACCOUNT, ENVIRONMENT_FILE, TLS_FOLDER, UNIT, UNIT_FILE
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.wishes import Wish
@@ -58,14 +59,13 @@ class Observed(NamedTuple):
         return self.live is None and not self.bare
 
 
-class Planner:
-    """Plans from one observation. ``remarks`` and ``areas`` are filled while it does."""
+class Planner(AreaPlanner):
+    """Plans from one observation."""
 
     def __init__(self, wish: Wish) -> None:
+        super().__init__()
         self._wish = wish
         self._identities = {one.access: one for one in wish.identities}
-        self.remarks: List[Remark] = []
-        self.areas: Dict[Tuple[Ref, str], Area] = {}
 
     def plan(self, observed: Observed) -> Plan:
         """Return what has to change, in the order in which it can."""
@@ -83,26 +83,23 @@ class Planner:
         for folder, percent in observed.full:
             if percent >= self._wish.capacity:
                 self._remark(CAPACITY, f"{folder} is full by {percent} %.", "Add disks, or clear old versions away: a store that is full refuses all writes.")
-        self.areas = {(change.ref, change.field): area for area, found in groups for change in found}
-        return Plan(tuple(change for _area, found in groups for change in found))
-
-    def _remark(self, area: Area, text: str, hint: str) -> None:
-        self.remarks.append(Remark(area, text, hint))
+        return self._plan_of(groups)
 
     def _program(self, observed: Observed) -> List[Change]:
         """The program first: without it nothing is begun."""
         seen, wish, found = observed.service, self._wish, []
-        program = Ref("", "Program", wish.backend.program)
-        if seen.digest != wish.digest:
-            found.append(Change(program, ("sha256",), seen.digest or ABSENT, wish.digest, "the one that the inventory names"))
-        elif seen.program_mode != service.PROGRAM_MODE:
-            found.append(Change(program, ("mode",), f"{seen.program_mode:04o}", f"{service.PROGRAM_MODE:04o}", "who can write it rules the store"))
+        ref = Ref("", "Program", wish.program.path)
+        if seen.digest != wish.program.digest:
+            found.append(Change(ref, ("sha256",), seen.digest or ABSENT, wish.program.digest, "the one that the inventory names"))
+        elif seen.program_mode != program.MODE:
+            found.append(Change(ref, ("mode",), f"{seen.program_mode:04o}", f"{program.MODE:04o}", "who can write it rules the store"))
         for package in seen.missing:
             found.append(Change(Ref("", "Packages", package), (package,), ABSENT, "installed", "for certificates and file systems"))
         if not seen.account:
             found.append(Change(Ref("", "Account", ACCOUNT), ("account",), ABSENT, "made, without a shell", "the store is no root"))
-        elif not seen.account.endswith(("/nologin", "/false")):
-            found.append(Change(Ref("", "Account", ACCOUNT), ("shell",), seen.account, "none", "nobody logs in as the store"))
+        elif not seen.account.harmless:
+            state = "that of root" if seen.account.number == 0 else seen.account.shell
+            found.append(Change(Ref("", "Account", ACCOUNT), ("shell",), state, "none", "nobody logs in as the store"))
         return found
 
     def _storage(self, observed: Observed) -> List[Change]:
@@ -172,7 +169,7 @@ class Planner:
         for path in seen.drop_ins:
             self._remark(SERVER, f"{path} overrides our unit.", f"Take it away, or say in the variables of the role what it is for: rm {path}.")
         return _content(ref, seen.unit, service.unit_text(self._wish), "shuts the store in", "it can reach nothing but its data") + _guarded(
-            ref, seen.unit, service.UNIT_MODE, "who can write it is root"
+            ref, seen.unit, units.MODE, "who can write it is root"
         )
 
     def _process(self, observed: Observed, before: Sequence[Change]) -> List[Change]:
