@@ -34,15 +34,17 @@ _SERVER_CONFIG = """[req]
 distinguished_name = name
 prompt = no
 [name]
-CN = {name}
+{subject} = {name}
 [extensions]
 basicConstraints = critical, CA:FALSE
 keyUsage = critical, digitalSignature
-extendedKeyUsage = serverAuth
+extendedKeyUsage = {usage}
 subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
 subjectAltName = {names}
 """
+# What a certificate is for: a server, a client, or a server that is the client of others of its kind.
+SERVER, CLIENT, BOTH = "serverAuth", "clientAuth", "serverAuth, clientAuth"
 # A common name has 64 letters.
 _LONGEST = 40
 
@@ -50,7 +52,8 @@ _LONGEST = 40
 class Places(NamedTuple):
     """Where certificate, private key and authority are, and which account of the system the server runs as.
 
-    ``title`` is what the authority is called by. ``made`` tells whether they are ours to make.
+    ``title`` is what the authority is called by. ``made`` tells whether they are ours to make. ``usage`` is what the certificate is for, and ``subject`` the
+    field of its subject that holds its first name: to some servers a common name is the name of a user.
     """
 
     certificate: str
@@ -59,6 +62,8 @@ class Places(NamedTuple):
     account: str
     title: str
     made: bool = True
+    usage: str = SERVER
+    subject: str = "CN"
 
     @property
     def authority_key(self) -> str:
@@ -76,7 +81,7 @@ def chosen(ours: Places, certificate: str, key: str, authority: str) -> Places:
             "Give the paths of all three files on the host, or none: then the host makes an authority of its own.",
             "tls_certificate",
         )
-    return Places(certificate, key, authority, ours.account, ours.title, made=False)
+    return ours._replace(certificate=certificate, key=key, authority=authority, made=False)
 
 
 class Seen(NamedTuple):
@@ -213,7 +218,7 @@ def make_certificate(places: Places, names: Sequence[str]) -> None:
     entries = ", ".join(f"{'IP' if is_address(name) else 'DNS'}:{name}" for name in names)
     with tempfile.TemporaryDirectory() as folder:
         key = _make_key(folder)
-        config = _write(folder, "server.cnf", _SERVER_CONFIG.format(name=names[0][:_LONGEST], names=entries))
+        config = _write(folder, "server.cnf", _SERVER_CONFIG.format(name=names[0][:_LONGEST], names=entries, usage=places.usage, subject=places.subject))
         request = _write(folder, "server.csr", _openssl(["req", "-new", "-config", config, "-key", key, "-sha256"]))
         signing = ["-CA", places.authority, "-CAkey", places.authority_key, "-set_serial", _serial(), "-days", str(DAYS), "-sha256"]
         text = _openssl(["x509", "-req", "-in", request, *signing, "-extfile", config, "-extensions", "extensions"])

@@ -15,6 +15,27 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.command impor
 
 FOLDER = "/etc/systemd/system"
 MODE = 0o644
+# What a server of ours needs nothing of, as lines of the section [Service].
+FENCES = """ProtectHome=yes
+ProtectProc=invisible
+ProtectClock=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectControlGroups=yes
+PrivateTmp=yes
+PrivateDevices=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+"""
 _BEGUN = "ExecMainStartTimestampMonotonic"
 
 

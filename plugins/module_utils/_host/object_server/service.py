@@ -57,26 +57,7 @@ CapabilityBoundingSet={capabilities}
 AmbientCapabilities={capabilities}
 ProtectSystem=strict
 ReadWritePaths={volumes}
-ProtectHome=yes
-ProtectProc=invisible
-ProtectClock=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectControlGroups=yes
-PrivateTmp=yes
-PrivateDevices=yes
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallErrorNumber=EPERM
-
+{fences}
 [Install]
 WantedBy=multi-user.target
 """
@@ -178,6 +159,7 @@ def unit_text(wish: Wish) -> str:
         account=ACCOUNT,
         environment=ENVIRONMENT_FILE,
         command=" ".join(wish.backend.command(wish.places)),
+        fences=units.FENCES,
         capabilities="CAP_NET_BIND_SERVICE" if wish.places.port < _PRIVILEGED else "",
     )
 
