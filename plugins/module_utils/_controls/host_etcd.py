@@ -28,7 +28,6 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.run import Ve
 from ansible_collections.paas.hardening.plugins.module_utils._host import accounts, certificates, disk, files, packages, program, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.addresses import require_own
 from ansible_collections.paas.hardening.plugins.module_utils._host.archive import archive
-from ansible_collections.paas.hardening.plugins.module_utils._host.command import do
 from ansible_collections.paas.hardening.plugins.module_utils._host.etcd import access, cluster, knock, places, service, upkeep
 from ansible_collections.paas.hardening.plugins.module_utils._host.etcd.wishes import ARGUMENTS, CLUSTER, GROUND, MEMBER, secrets_of, wish_of
 
@@ -65,6 +64,9 @@ class Etcd(HostServer[Observed]):
         storage = service.disk_of(wish)
         if storage is not None and not storage.mounted:
             disk.refuse(storage)
+        if wish.shut and not wish.tls.made and certificates.common_name_of(wish.tls.certificate):
+            hint = "etcd takes it for the name of a user, and then answers nobody who has it. Have one made without it, its name in the alternative names."
+            raise Refused(f"{wish.tls.certificate} has a common name, and authentication is wanted.", hint, "tls_certificate")
         seen = service.look(wish, [disk.PROGRAMS[wish.filesystem]] if storage is not None and storage.empty else [])
         if wish.step == GROUND and wish.program is not None and not self._bringable:
             program.require(wish.program, seen.program.digest)
@@ -156,7 +158,11 @@ class Etcd(HostServer[Observed]):
     def _apply_file(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         if self._before is None and observed.seen.process is not None:
             self._before = Before(observed.seen.unit.text, observed.seen.trust.text)
-        if ref.name == places.UNIT_FILE:
+        if "content" not in {change.field for change in changes}:
+            # Only whose it is, and who may write it: that needs no restart.
+            modes = {places.TRUST: service.TRUST_MODE, places.SECRET: service.SECRET_MODE, places.UPKEEP: program.MODE}
+            files.guard(ref.name, modes.get(ref.name, units.MODE), "root")
+        elif ref.name == places.UNIT_FILE:
             units.write(ref.name, self._wish.unit)
         elif ref.name == places.TRUST:
             service.write_trust(self._trust_now(observed))
@@ -176,9 +182,9 @@ class Etcd(HostServer[Observed]):
     def _apply_unit(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         fields = [change.field for change in changes]
         if "masked" in fields:
-            do(["systemctl", "mask", "--quiet", "--now", ref.name], hint=f"Ask: journalctl -u {ref.name}")
+            units.mask(ref.name)
         if "stopped" in fields:
-            do(["systemctl", "disable", "--quiet", "--now", ref.name], hint=f"Ask: journalctl -u {ref.name}")
+            units.forget(ref.name)
         if "at boot" in fields:
             units.let_start(ref.name)
         if ref.name == places.UPKEEP_TIMER and {"running", "restarted"} & set(fields):
@@ -279,8 +285,9 @@ class Etcd(HostServer[Observed]):
         """Knock at the member, and put the result together. Raises NotProven when it is not seen from outside what was made."""
         wish = self._wish
         proofs = self._proofs(last) if last is not None and not self._refusal and (enforced or not self._first) else {}
-        for proof in proofs.values():
-            if enforced and proof.verdict == FAIL:
+        for area, proof in proofs.items():
+            # Another member that is not well is told, and is for a person.
+            if enforced and area != QUORUM and proof.verdict == FAIL:
                 raise NotProven(f"The configuration is right, but the effect is not seen: {proof}.", f"Ask: journalctl -u {places.UNIT}", wish.way.name)
         silent = wish.step == CLUSTER and last is not None and last.cluster is None and not last.bare(wish)
         findings = [self._finding(area, plan, proofs.get(area, Proof()), enforced, silent and area != QUORUM) for area in AREAS[wish.step]]
@@ -301,20 +308,7 @@ class Etcd(HostServer[Observed]):
             checks.append(Check("reads with a quorum", "yes", "yes" if well else "no", PASS if well else UNKNOWN))
             return {RUNNING: Proof(tuple(checks))}
         if wish.step == CLUSTER and observed.cluster is not None:
-            known = observed.cluster
-            return {
-                QUORUM: Proof(
-                    tuple(
-                        Check(
-                            f"member {member.name or member.urls[0]}",
-                            "well",
-                            "well" if known.well(member) else "not well",
-                            PASS if known.well(member) else FAIL,
-                        )
-                        for member in known.members
-                    )
-                )
-            }
+            return {QUORUM: Proof(tuple(_member_check(observed.cluster, member) for member in observed.cluster.members))}
         return {}
 
     def _told(self, observed: Optional[Observed]) -> Dict[str, Any]:
@@ -331,6 +325,11 @@ class Etcd(HostServer[Observed]):
             "answers": os.path.isdir("/run/systemd/system") and service.well(),
             "version": observed.seen.version if observed else "",
         }
+
+
+def _member_check(known: cluster.Cluster, member: cluster.Member) -> Check:
+    well = known.well(member)
+    return Check(f"member {member.name or member.urls[0]}", "well", "well" if well else "not well", PASS if well else FAIL)
 
 
 VERB = Verb(ARGUMENTS, Etcd, secrets_of)

@@ -142,7 +142,7 @@ class Balancer(HostServer[Observed]):
     def _apply_unit(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         fields = [change.field for change in changes]
         if "stopped" in fields:
-            service.stop(ref.name)
+            units.forget(ref.name)
             return
         if "at boot" in fields:
             units.let_start(ref.name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
+import re
 import tempfile
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
@@ -153,6 +154,12 @@ def names_of(path: str) -> Tuple[str, ...]:
     return tuple(found)
 
 
+def common_name_of(path: str) -> str:
+    """Return the common name in a certificate's subject; empty when it has none."""
+    found = re.search(r"(?:^|,)CN=([^,\n]*)", _told(["x509", "-noout", "-subject", "-nameopt", "RFC2253", "-in", path]).partition("=")[2].strip())
+    return found.group(1) if found else ""
+
+
 def _told(words: List[str]) -> str:
     """Return what openssl says, or nothing: a host may not have it yet, and is asked again when it has."""
     try:
@@ -229,8 +236,7 @@ def make_certificate(places: Places, names: Sequence[str]) -> None:
 
 def guard_key(path: str, owner: str) -> None:
     """Give a private key to its owner alone."""
-    files.own(path, owner)
-    os.chmod(path, 0o600)
+    files.guard(path, 0o600, owner)
 
 
 def _folder(places: Places) -> None:

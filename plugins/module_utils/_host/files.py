@@ -60,6 +60,12 @@ def replace_bytes(path: str, content: bytes, mode: int, owner: str = "") -> None
         raise
 
 
+def guard(path: str, mode: int, owner: str) -> None:
+    """Give a file to an account, with this mode, and leave what is in it."""
+    own(path, owner)
+    os.chmod(path, mode)
+
+
 def own(file: Union[int, str], owner: str) -> None:
     """Give a file to an account and its group; with an empty name it stays as it is."""
     if owner:

@@ -129,6 +129,18 @@ def stop(unit: str, seconds: float = 120) -> None:
     do(["systemctl", "stop", unit], hint=f"Ask: journalctl -u {unit}", seconds=seconds)
 
 
+def forget(unit: str) -> None:
+    """Stop a unit, also at boot. Raises Failure."""
+    do(["systemctl", "disable", "--quiet", "--now", unit], hint=f"Ask: journalctl -u {unit}")
+
+
+def mask(unit: str) -> None:
+    """Put a unit out of reach, be it there already or not, and stop it. Raises Failure."""
+    do(["systemctl", "mask", "--quiet", unit])
+    if state(unit).active:
+        stop(unit)
+
+
 def read_anew(unit: str) -> bool:
     """Let a running unit read its configuration; tell whether systemd could ask it to."""
     return ask(["systemctl", "reload", unit], seconds=60).status == 0

@@ -209,11 +209,6 @@ def start(unit: str) -> bool:
     return units.begin(unit).status == 0
 
 
-def stop(unit: str) -> None:
-    """Stop a unit, also at boot. Raises Failure."""
-    do(["systemctl", "disable", "--quiet", "--now", unit], hint=f"Ask: journalctl -u {unit}")
-
-
 def make_run_folder() -> None:
     """Make the folder where the check leaves its word, as the unit does at its start."""
     do(["install", "-d", "-o", keepalived.ACCOUNT, "-g", keepalived.ACCOUNT, "-m", "0755", keepalived.RUN])

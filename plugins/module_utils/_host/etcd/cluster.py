@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Unavailable
@@ -15,6 +16,8 @@ NOSPACE, CORRUPT = "NOSPACE", "CORRUPT"
 OPEN, SHUT, UNKNOWN = "open", "shut", "unknown"
 # What finds whom to ask for the member that its peers reach at a URL.
 Finder = Callable[[str], Optional[Client]]
+# Seconds in which those who joined last come to count.
+_SETTLES, _PAUSE = 60.0, 1.0
 # A key that nobody has; asking for it needs a quorum.
 _NOWHERE = "AA=="
 
@@ -195,8 +198,15 @@ def _accounts(client: Client) -> Tuple[Dict[str, Tuple[str, ...]], Dict[str, Tup
 
 def add(client: Client, url: str) -> None:
     """Add a member, as a learner, unless it was added before. Raises Failure."""
-    if all(url not in member.urls for member in members_of(client)):
-        client.ask("cluster/member/add", {"peerURLs": [url], "isLearner": True}, seconds=20)
+    deadline = time.monotonic() + _SETTLES
+    while all(url not in member.urls for member in members_of(client)):
+        try:
+            client.ask("cluster/member/add", {"peerURLs": [url], "isLearner": True}, seconds=20)
+        except Said as failure:
+            # A member that joined a moment ago counts only when it was connected for a while.
+            if ("unhealthy" not in failure.said and "not enough started" not in failure.said) or time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE)
 
 
 def promote(client: Client, number: str) -> bool:

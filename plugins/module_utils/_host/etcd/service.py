@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import os
 import re
 import secrets
@@ -88,12 +89,18 @@ def look(wish: Wish, more: Sequence[Tuple[str, str]] = ()) -> Seen:
         state[places.PACKAGED_UNIT],
         process,
         _written(places.UNIT_FILE, places.TRUST),
-        {path: files.look(path) for path in upkeep_files(wish, b"")},
+        {path: _kept(path) for path in upkeep_files(wish, b"")},
         state[places.UPKEEP_TIMER],
         _latency() if process else None,
         _fullness(),
         tuple(certificates.look(client) for client in wish.clients),
     )
+
+
+def _kept(path: str) -> files.Kept:
+    """Look at a file; instead of what is in the program it has its digest."""
+    kept = files.look(path)
+    return kept if path != places.UPKEEP or kept.text is None else kept._replace(text=program.digest_of(path))
 
 
 def has_data() -> bool:
@@ -186,13 +193,13 @@ def stale(wish: Wish, seen: Seen) -> List[str]:
 
 
 def upkeep_files(wish: Wish, archive: bytes) -> Dict[str, Tuple[str, int]]:
-    """Return the files of the upkeep, with their modes; nothing when none is wanted."""
+    """Return the text of each file of the upkeep, and its mode; of the program its digest. Nothing when none is wanted."""
     if not wish.defragment:
         return {}
     way = wish.way
     options = f'{{"address": "{way.address}", "port": {way.client_port}, "certificate": "{wish.tls.certificate}", "key": "{wish.tls.key}"}}\n'
     return {
-        places.UPKEEP: (archive.decode("latin-1"), 0o755),
+        places.UPKEEP: (hashlib.sha256(archive).hexdigest(), program.MODE),
         places.UPKEEP_OPTIONS: (options, 0o644),
         f"{units.FOLDER}/{places.UPKEEP_SERVICE}": (places.service_text("/usr/bin/python3"), units.MODE),
         f"{units.FOLDER}/{places.UPKEEP_TIMER}": (places.timer_text(wish.defragment), units.MODE),
