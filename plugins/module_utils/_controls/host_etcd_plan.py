@@ -70,11 +70,14 @@ def refusal_of(wish: Wish, observed: Observed) -> Optional[Refused]:
     if observed.over(wish) and name not in wish.lost:
         hint = f"If that membership is over for good: etcd_server_lost: [{name}]. Its data is then moved aside, and it joins anew."
         return Refused(f"There is data of a member here, and the cluster has no such member {name}.", hint, "lost")
+    mine = known.named(name, wish.way.peer_url)
+    if not seen.data and mine is not None and mine.name and (name not in wish.lost or known.well(mine)):
+        hint = f"If its data is lost for good: etcd_server_lost: [{mine.name}]; then it is removed, and joins anew."
+        return Refused(f"The cluster has a member {mine.name} at {wish.way.peer_url}, and its data is not here.", hint, "lost")
     for member in _removable(wish, known):
         why = cluster.forbids_removal(known, member)
         if why:
             return Refused(f"{member.name or member.urls[0]} is not removed: {why}.", "Bring the other members back first.", "lost")
-    mine = known.named(name, wish.way.peer_url)
     if mine is not None and known.well(mine) and wish.may_restart and restart_reasons(wish, observed):
         why = cluster.forbids_absence(known, mine.number)
         if why:
