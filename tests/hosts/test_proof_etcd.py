@@ -110,7 +110,7 @@ FAULTS = {
     "another time": (f"sed -i 's/^OnCalendar=.*/OnCalendar=yearly/' /etc/systemd/system/{TIMER}", f"File /etc/systemd/system/{TIMER}", "content"),
     "another upkeep": ("echo >> /usr/local/lib/paas-hardening/etcd-upkeep.pyz", "etcd-upkeep.pyz", "content"),
     "a password that all can read": (f"chmod 644 {OURS}/root.secret", f"File {OURS}/root.secret", "mode"),
-    "data of another account": (f"chown nobody {DATA}", f"Folder {DATA}", "owner"),
+    "a home of another account": ("chown nobody /srv/etcd", "Folder /srv/etcd", "owner"),
     "an expired certificate": (EXPIRED, f"Certificate {OURS}/server.crt", "valid until"),
 }
 # The same, by etcd's own interface, and what is left to a person.
@@ -172,7 +172,7 @@ def test_every_fault_is_named_by_the_audit_and_mended_or_left_with_the_reason(me
 
 def stranger_of(members: Members) -> str:
     """The number of the member that was left over, in the letters of etcdctl."""
-    (number,) = [int(member["ID"]) for member in members.members(root=True) if not member.get("name")]
+    (number,) = [int(member["ID"]) for member in members.members(hosts=["e1"]) if not member.get("name")]
     return f"{number:x}"
 
 
