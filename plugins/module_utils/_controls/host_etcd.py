@@ -130,17 +130,13 @@ class Etcd(HostServer[Observed]):
         accounts.make(places.ACCOUNT, places.HOME)
 
     def _apply_disk(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
-        # Looked at anew: what was empty may not be any more.
-        storage = service.disk_of(self._wish)
-        if storage is None or not storage.empty:
-            raise Refused(f"{ref.name} is not empty any more.", "Somebody else is at work on it: look, and run again.", ref.name)
-        disk.make(storage, self._wish.filesystem)
+        disk.make_on(places.DISK, self._wish.disk, self._wish.filesystem)
 
     def _apply_mount(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         disk.mount(places.DISK, self._wish.disk)
 
     def _apply_folder(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
-        service.make_folder(ref.name)
+        files.make_folder(ref.name, places.HOME_MODE, places.ACCOUNT)
 
     def _apply_authority(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         certificates.make_authority(self._wish.tls, self._wish.names[0])

@@ -9,11 +9,20 @@ import datetime
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area
-from ansible_collections.paas.hardening.plugins.module_utils._controls.host_ground import Renewal, certificate_changes, disk_changes
+from ansible_collections.paas.hardening.plugins.module_utils._controls.host_ground import (
+    Renewal,
+    account_changes,
+    certificate_changes,
+    content_changes,
+    disk_changes,
+    folder_changes,
+    guarded_changes,
+    program_changes,
+)
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_server import AreaPlanner
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
-from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, files, program, units
+from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.etcd import access, cluster, places, service
 from ansible_collections.paas.hardening.plugins.module_utils._host.etcd.wishes import CLUSTER, GROUND, MEMBER, Wish
 
@@ -29,6 +38,7 @@ AREAS = {GROUND: (SERVER, STORAGE, TLS), MEMBER: (RUNNING, UPKEEP), CLUSTER: (QU
 
 _MEMBER_UNIT, _TIMER = Ref("", "Unit", places.UNIT), Ref("", "Unit", places.UPKEEP_TIMER)
 _UNIT_FILE, _TRUST, _SECRET = (Ref("", "File", path) for path in (places.UNIT_FILE, places.TRUST, places.SECRET))
+_WANTED = "as the inventory says"
 _JOURNAL = f"Ask: journalctl -u {places.UNIT}"
 
 
@@ -130,23 +140,14 @@ class Planner(AreaPlanner):
                 why = "it would begin a cluster of its own"
                 found.append(Change(Ref("", "Unit", places.PACKAGED_UNIT), ("masked",), False, True, why))
         else:
-            ref = Ref("", "Program", wish.program.path)
-            if seen.program.digest != wish.program.digest:
-                found.append(Change(ref, ("sha256",), seen.program.digest or ABSENT, wish.program.digest, "the one that the inventory names"))
-            elif seen.program.mode != program.MODE:
-                found.append(Change(ref, ("mode",), f"{seen.program.mode:04o}", f"{program.MODE:04o}", "who can write it rules the member"))
+            found += program_changes(wish.program.path, wish.program.digest, seen.program, "member")
             if seen.packaged.active:
                 self._remark(
                     SERVER, f"There is another etcd on this host: {places.PACKAGED_UNIT}.", "Stop it if nobody uses it; its data is never touched here."
                 )
         for package in seen.missing:
             found.append(Change(Ref("", "Packages", package), (package,), ABSENT, "installed", "for the member, its certificate or its disk"))
-        if seen.account is None:
-            found.append(Change(Ref("", "Account", places.ACCOUNT), ("account",), ABSENT, "made, without a shell", "etcd is no root"))
-        elif not seen.account.harmless and not (wish.program is None and places.PACKAGE in seen.missing):
-            state = "that of root" if seen.account.number == 0 else seen.account.shell
-            found.append(Change(Ref("", "Account", places.ACCOUNT), ("shell",), state, "none", "nobody logs in as etcd"))
-        return found
+        return found + account_changes(places.ACCOUNT, seen.account, "member")
 
     def _storage(self) -> List[Change]:
         storage, seen = self._there.disk, self._seen
@@ -155,14 +156,7 @@ class Planner(AreaPlanner):
         for path, folder in seen.folders.items():
             if (late and path == places.HOME) or (path == places.DATA and not folder.exists):
                 continue
-            ref, why = Ref("", "Folder", path), "who can read it needs no certificate"
-            if not folder.exists:
-                found.append(Change(ref, ("folder",), ABSENT, "made", "for data"))
-                continue
-            if folder.owner != places.ACCOUNT:
-                found.append(Change(ref, ("owner",), folder.owner, places.ACCOUNT, "the member could not write"))
-            if folder.mode != places.HOME_MODE:
-                found.append(Change(ref, ("mode",), f"{folder.mode:04o}", f"{places.HOME_MODE:04o}", why))
+            found += folder_changes(path, places.HOME_MODE, places.ACCOUNT, folder, "who can read it needs no certificate")
         if seen.full >= self._wish.capacity:
             self._remark(STORAGE, f"{places.HOME} is full by {seen.full} %.", "Give the data a larger disk: a member that cannot write ends.")
         if seen.latency is not None and seen.latency * 1000 > self._wish.latency:
@@ -202,12 +196,12 @@ class Planner(AreaPlanner):
         if _trust_differs(self._there):
             before = ABSENT if kept.text is None else "other authorities"
             return [Change(_TRUST, ("content",), before, "the authorities of all members", "peers and clients are verified with them")]
-        return guarded(_TRUST, kept, service.TRUST_MODE, "who can write it says who is let in")
+        return guarded_changes(_TRUST, kept, service.TRUST_MODE, "who can write it says who is let in")
 
     def _unit(self) -> List[Change]:
         for path in self._seen.drop_ins:
             self._remark(RUNNING, f"{path} overrides our unit.", f"Take it away, or say in the variables of the role what it is for: rm {path}.")
-        return content(_UNIT_FILE, self._seen.unit, self._wish.unit, "one that shuts the member in") + guarded(
+        return content_changes(_UNIT_FILE, self._seen.unit, self._wish.unit, _WANTED, "one that shuts the member in") + guarded_changes(
             _UNIT_FILE, self._seen.unit, units.MODE, "who can write it is root"
         )
 
@@ -243,7 +237,7 @@ class Planner(AreaPlanner):
         found: List[Change] = []
         for path, (text, mode) in service.upkeep_files(wish, self._there.archive).items():
             ref, why = Ref("", "File", path), "room that nobody uses is given back"
-            found += content(ref, seen.upkeep[path], text, why) + guarded(ref, seen.upkeep[path], mode, "who can write it is root")
+            found += content_changes(ref, seen.upkeep[path], text, _WANTED, why) + guarded_changes(ref, seen.upkeep[path], mode, "who can write it is root")
         if wish.defragment:
             if not seen.timer.enabled:
                 found.append(Change(_TIMER, ("at boot",), "masked" if seen.timer.masked else "disabled", "started", "so that it is there after a reboot"))
@@ -257,7 +251,7 @@ class Planner(AreaPlanner):
             kept = seen.secret
             if kept.text is None or kept.text.rstrip("\n") != wish.password:
                 found.append(Change(_SECRET, ("content",), ABSENT if kept.text is None else "another one", "as given", "the upkeep logs in with it"))
-            found += guarded(_SECRET, kept, service.SECRET_MODE, "who can read it is root of the cluster")
+            found += guarded_changes(_SECRET, kept, service.SECRET_MODE, "who can read it is root of the cluster")
         return found
 
     # The cluster
@@ -333,21 +327,6 @@ class Planner(AreaPlanner):
 def client_name(one: certificates.Places) -> str:
     """Return the common name of a client's certificate."""
     return one.certificate.rpartition("/")[2].rpartition(".")[0]
-
-
-def content(ref: Ref, kept: files.Kept, text: str, why: str) -> List[Change]:
-    """Return how the text of a file differs."""
-    if kept.text == text:
-        return []
-    return [Change(ref, ("content",), ABSENT if kept.text is None else "another text", "as the inventory says", why)]
-
-
-def guarded(ref: Ref, kept: files.Kept, mode: int, why: str) -> List[Change]:
-    """Return what has to change so that only root writes a file, and who reads it is as wanted; nothing for one that is not there."""
-    if kept.text is None:
-        return []
-    found = [Change(ref, ("mode",), f"{kept.mode:04o}", f"{mode:04o}", why)] if kept.mode & ~mode else []
-    return found + ([Change(ref, ("owner",), kept.owner, "root", why)] if kept.owner != "root" else [])
 
 
 def _or_absent(value: Any) -> Any:

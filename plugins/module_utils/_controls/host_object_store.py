@@ -25,7 +25,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.host_obje
     policies_of,
 )
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_server import AreaPlanner, HostServer, Writer
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, Refused, RolloutFailed
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, RolloutFailed
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, UNKNOWN, Check, Proof, Source
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
@@ -71,7 +71,7 @@ class ObjectStore(HostServer[Observed]):
                 disk.refuse(storage)
         seen = service.look(wish, [disk.PROGRAMS["xfs"]] if any(storage.empty for storage in storages) else [])
         if not self._bringable:
-            program.require(wish.program, seen.digest)
+            program.require(wish.program, seen.program.digest)
         tls = certificates.look(wish.tls)
         process = seen.process
         shown = shown_certificate(wish.places.address, wish.places.port) if process else b""
@@ -160,18 +160,14 @@ class ObjectStore(HostServer[Observed]):
         return by_name[ref.name]
 
     def _apply_disk(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
-        # Looked at anew: what was empty may not be any more.
-        storage = disk.look(*self._device(ref))
-        if storage is None or not storage.empty:
-            raise Refused(f"{ref.name} is not empty any more.", "Somebody else is at work on it: look, and run again.", ref.name)
-        disk.make(storage, "xfs")
+        disk.make_on(*self._device(ref), "xfs")
 
     def _apply_mount(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         disk.mount(*self._device(ref))
         xfs.after_mount(ref.name)
 
     def _apply_folder(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
-        service.make_folder(ref.name, service.folders_of(self._wish)[ref.name])
+        files.make_folder(ref.name, service.folders_of(self._wish)[ref.name], ACCOUNT)
 
     def _apply_xfs(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         xfs.set_now([ref.name])

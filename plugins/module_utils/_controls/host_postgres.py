@@ -138,11 +138,7 @@ class Postgres(HostServer[Observed]):
                 cluster.include_folder(place)
 
     def _apply_disk(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
-        # Looked at anew: what was empty may not be any more.
-        storage = disk.look(layout.DATA, self._wish.data_disk)
-        if storage is None or not storage.empty:
-            raise Refused(f"{ref.name} is not empty any more.", "Somebody else is at work on it: look, and run again.", ref.name)
-        disk.make(storage, self._wish.data_filesystem)
+        disk.make_on(layout.DATA, self._wish.data_disk, self._wish.data_filesystem)
 
     def _apply_mount(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         disk.mount(layout.DATA, self._wish.data_disk)

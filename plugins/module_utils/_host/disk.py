@@ -184,6 +184,14 @@ def make(seen: Seen, kind: str) -> None:
         raise Failure(f"{PROGRAMS[kind][0]} failed: {made.complaint.strip()[-500:]}", "Is the disk large enough, and in use by nobody?", seen.device)
 
 
+def make_on(place: Place, wanted: str, kind: str) -> None:
+    """Look at the disk anew, and make the file system. Raises Failure, and Refused when it is not empty any more."""
+    seen = look(place, wanted)
+    if seen is None or not seen.empty:
+        raise Refused(f"{wanted} is not empty any more.", "Somebody else is at work on it: look, and run again.", place.option)
+    make(seen, kind)
+
+
 def unit_text(seen: Seen, kind: str) -> str:
     """Return what the unit's file has to say about the file system that is there."""
     place = seen.place

@@ -48,7 +48,7 @@ def good(wanted: Wish, seen: cluster.Cluster | None, **more: Any) -> Observed:
         accounts.Account(999, "/usr/sbin/nologin"),
         program.Seen("0" * 64, 0o755),
         "3.6.16",
-        {places.HOME: service.Folder(True, 0o700, "etcd"), places.DATA: service.Folder(True, 0o700, "etcd")},
+        {places.HOME: files.Folder(True, 0o700, "etcd"), places.DATA: files.Folder(True, 0o700, "etcd")},
         True,
         files.Kept(TRUST, 0o644, "root"),
         files.Kept(f"{PASSWORD}\n", 0o600, "root"),
@@ -200,8 +200,8 @@ GROUND: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a program that all can write": ({"program": program.Seen("0" * 64, 0o777)}, ["Program mode"]),
     "no account": ({"account": None}, ["Account account"]),
     "an account that logs in": ({"account": accounts.Account(999, "/bin/sh")}, ["Account shell"]),
-    "data that all can read": ({"folders": {places.HOME: service.Folder(True, 0o755, "etcd")}}, ["Folder mode"]),
-    "data of another": ({"folders": {places.DATA: service.Folder(True, 0o700, "root")}}, ["Folder owner"]),
+    "data that all can read": ({"folders": {places.HOME: files.Folder(True, 0o755, "etcd")}}, ["Folder mode"]),
+    "data of another": ({"folders": {places.DATA: files.Folder(True, 0o700, "root")}}, ["Folder owner"]),
 }
 
 

@@ -11,7 +11,6 @@ import os
 import re
 import secrets
 import shutil
-import stat
 import time
 from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -31,14 +30,6 @@ _STOP, _SERVE, _CATCH_UP, _PAUSE = 120.0, 90.0, 300.0, 0.3
 _ENOUGH = 100
 
 
-class Folder(NamedTuple):
-    """A folder: whether it is there, its mode and its owner's name."""
-
-    exists: bool
-    mode: int
-    owner: str
-
-
 class Seen(NamedTuple):
     """What is on this host. ``latency`` is that of the member's log in seconds, None when it has not written enough; ``full`` is in percent."""
 
@@ -46,7 +37,7 @@ class Seen(NamedTuple):
     account: Optional[accounts.Account]
     program: program.Seen
     version: str
-    folders: Mapping[str, Folder]
+    folders: Mapping[str, files.Folder]
     data: bool
     trust: files.Kept
     secret: files.Kept
@@ -79,7 +70,7 @@ def look(wish: Wish, more: Sequence[Tuple[str, str]] = ()) -> Seen:
         accounts.look(places.ACCOUNT),
         kept,
         _version(wish.path),
-        {path: _folder(path) for path in (places.HOME, places.DATA)},
+        {path: files.look_at_folder(path) for path in (places.HOME, places.DATA)},
         has_data(),
         files.look(places.TRUST),
         files.look(places.SECRET),
@@ -111,14 +102,6 @@ def has_data() -> bool:
 def _version(path: str) -> str:
     found = _VERSION.search(ask([path, "--version"]).output) if os.access(path, os.X_OK) else None
     return found.group(1) if found else ""
-
-
-def _folder(path: str) -> Folder:
-    try:
-        about = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return Folder(False, 0, "")
-    return Folder(True, stat.S_IMODE(about.st_mode), files.owner_name(about.st_uid))
 
 
 def _written(*paths: str) -> float:
@@ -335,13 +318,6 @@ def set_aside() -> str:
     where = f"{places.DATA}.former-{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%SZ}"
     os.rename(places.DATA, where)
     return where
-
-
-def make_folder(path: str) -> None:
-    """Make a folder if there is none, and give it, not what is in it, to the account alone."""
-    os.makedirs(path, exist_ok=True)
-    files.own(path, places.ACCOUNT)
-    os.chmod(path, places.HOME_MODE)
 
 
 def write_trust(text: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import time
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -63,32 +62,23 @@ WantedBy=multi-user.target
 """
 
 
-class Folder(NamedTuple):
-    """A folder: whether it is there, its mode and its owner's name."""
-
-    exists: bool
-    mode: int
-    owner: str
-
-
 class Seen(NamedTuple):
     """What is on this host. ``digest`` is that of the program (empty: there is none), ``links`` are the names under which the server finds its certificate."""
 
     missing: Tuple[str, ...]
     account: Optional[accounts.Account]
-    digest: str
-    program_mode: int
+    program: program.Seen
     environment: files.Kept
     unit: files.Kept
     drop_ins: Tuple[str, ...]
     links: Mapping[str, str]
-    folders: Mapping[str, Folder]
+    folders: Mapping[str, files.Folder]
     enabled: bool
     process: Optional[program.Process]
     used: bool
 
     def __repr__(self) -> str:
-        return f"Seen(digest={self.digest!r}, process={self.process!r})"
+        return f"Seen(program={self.program!r}, process={self.process!r})"
 
 
 def look(wish: Wish, more: Sequence[Tuple[str, str]] = ()) -> Seen:
@@ -100,13 +90,12 @@ def look(wish: Wish, more: Sequence[Tuple[str, str]] = ()) -> Seen:
     return Seen(
         tuple(package for name, package in needed if shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin") is None),
         accounts.look(ACCOUNT),
-        kept.digest,
-        kept.mode,
+        kept,
         files.look(ENVIRONMENT_FILE),
         files.look(UNIT_FILE),
         units.drop_ins(shown.get("DropInPaths", "")),
         {name: _target(f"{TLS_FOLDER}/{name}") for name in links_of(wish)},
-        {path: _folder(path) for path in folders_of(wish)},
+        {path: files.look_at_folder(path) for path in folders_of(wish)},
         shown.get("UnitFileState") == "enabled",
         program.process_of(UNIT, int(shown.get("MainPID") or 0), wish.backend.program),
         any(os.path.isdir(volume) and bool(_names_in(volume)) for volume in wish.places.volumes),
@@ -120,14 +109,6 @@ def _names_in(folder: str) -> List[str]:
 
 def _target(path: str) -> str:
     return os.readlink(path) if os.path.islink(path) else ""
-
-
-def _folder(path: str) -> Folder:
-    try:
-        about = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return Folder(False, 0, "")
-    return Folder(True, stat.S_IMODE(about.st_mode), files.owner_name(about.st_uid))
 
 
 # What it has to be. Pure.
@@ -198,13 +179,6 @@ def unit_time() -> float:
 
 
 # Doing
-
-
-def make_folder(path: str, mode: int) -> None:
-    """Make a folder if there is none, and give it, not what is in it, to the account."""
-    os.makedirs(path, exist_ok=True)
-    files.own(path, ACCOUNT)
-    os.chmod(path, mode)
 
 
 def link(name: str, target: str) -> None:
