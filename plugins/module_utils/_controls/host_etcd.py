@@ -68,6 +68,9 @@ class Etcd(HostServer[Observed]):
             hint = "etcd takes it for the name of a user, and then answers nobody who has it. Have one made without it, its name in the alternative names."
             raise Refused(f"{wish.tls.certificate} has a common name, and authentication is wanted.", hint, "tls_certificate")
         seen = service.look(wish, [disk.PROGRAMS[wish.filesystem]] if storage is not None and storage.empty else [])
+        if storage is not None and storage.ours and not storage.mounted:
+            # It comes with the disk.
+            seen = seen._replace(data=True)
         if wish.step == GROUND and wish.program is not None and not self._bringable:
             program.require(wish.program, seen.program.digest)
         known = None if wish.step == GROUND else service.look_at_cluster(wish)
@@ -193,12 +196,15 @@ class Etcd(HostServer[Observed]):
 
     def _restart(self, observed: Observed) -> None:
         """Restart the member when its cluster can do without it; when it does not come back with what is new, it comes back with what was."""
-        known = service.look_at_cluster(self._wish) if observed.cluster is not None else None
+        known = service.look_at_cluster(self._wish)
         mine = known.named(self._wish.way.name, self._wish.way.peer_url) if known is not None else None
+        others = any(peer.data for peer in self._wish.peers)
         why = cluster.forbids_absence(known, mine.number) if known is not None and mine is not None and known.well(mine) else ""
+        if known is None and others and service.well():
+            why = "how the others are cannot be seen from here: is the password right?"
         if why:
             raise Refused(f"{self._wish.way.name} must not be away now: {why}.", "Bring the other members back first.", places.UNIT)
-        alone = observed.cluster is None and any(peer.data for peer in self._wish.peers)
+        alone = known is None and others
         try:
             service.start(self._wish, "restart", alone=alone)
         except RolloutFailed as failure:
@@ -317,7 +323,7 @@ class Etcd(HostServer[Observed]):
             "peer_port": way.peer_port,
             "endpoint": way.client_url,
             "authority": (observed.tls.authority or "") if observed else "",
-            "data": service.has_data(),
+            "data": service.has_data() or (observed is not None and observed.seen.data and observed.disk is not None and not observed.disk.mounted),
             "answers": os.path.isdir("/run/systemd/system") and service.well(),
             "version": observed.seen.version if observed else "",
         }
