@@ -100,8 +100,8 @@ def stores(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], Non
 
 @pytest.fixture(scope="session")
 def members(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]) -> Iterator[Members]:
-    """Three bare hosts for etcd, each with an empty disk; the third runs Debian 13."""
-    with labs.hosts(["e1", "e2", "e3:trixie"], disks=1, report=report, purpose="etcd") as fleet:
+    """Bare hosts for etcd, each with an empty disk; the third and the fifth run Debian 13."""
+    with labs.hosts(["e1", "e2", "e3:trixie", "e4", "e5:trixie"], disks=1, report=report, purpose="etcd") as fleet:
         yield Members(fleet, tmp_path_factory.mktemp("etcd"))
 
 

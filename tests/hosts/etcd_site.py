@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from lab.hosts.fleet import Fleet
     from lab.hosts.host import Host
 
-# Debian 12, 12 and 13.
+# Debian 12, 12 and 13; and one of each by itself, with the distribution's own program.
 HOSTS = ("e1", "e2", "e3")
+PACKAGED = ("e4", "e5")
 GROUND, MEMBER, CLUSTER, REACH = "Have what a member needs", "Have the member", "Have the cluster", "Look from every host at the members, without a certificate"
 OURS, DATA = "/etc/paas-hardening/etcd", "/srv/etcd/data"
 UNIT = "etcd-member.service"
@@ -78,7 +79,7 @@ class Members:
 
     def results(self, run: Run, host: str) -> list[Mapping[str, Any]]:
         found = [run.result(GROUND, host), run.result(MEMBER, host)]
-        return [*found, run.result(CLUSTER, host)] if host == HOSTS[0] else found
+        return [*found, run.result(CLUSTER, host)] if host in (HOSTS[0], *PACKAGED) else found
 
     def findings(self, run: Run, host: str) -> dict[str, Mapping[str, Any]]:
         return {finding["control"].removeprefix("host-etcd-"): finding for result in self.results(run, host) for finding in result["findings"]}
@@ -96,12 +97,12 @@ class Members:
         folder = self.folder / f"{client}-{host}"
         folder.mkdir(mode=0o700, exist_ok=True)
         for name, path in (("crt", f"{OURS}/clients/{client}.crt"), ("key", f"{OURS}/clients/{client}.key"), ("ca", f"{OURS}/trust.crt")):
-            (folder / name).write_text(self.hosts[host].run(f"cat {path}"))
+            (folder / name).write_text(self.fleet.host(host).run(f"cat {path}"))
             (folder / name).chmod(0o600)
         return [f"--cacert={folder}/ca", f"--cert={folder}/crt", f"--key={folder}/key"]
 
     def endpoints(self, hosts: Sequence[str] = HOSTS) -> str:
-        return ",".join(f"https://{self.hosts[name].address}:2379" for name in hosts)
+        return ",".join(f"https://{self.fleet.host(name).address}:2379" for name in hosts)
 
     def etcdctl(self, *words: str, hosts: Sequence[str] = HOSTS, files: Sequence[str] = (), root: bool = False, stdin: str = "") -> tuple[int, str]:
         """Ask the cluster; the status and what was said."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from tests.hosts.etcd_site import DATA, HOSTS, OURS, UNIT, Members, Writer, nothing, told
+from tests.hosts.etcd_site import DATA, HOSTS, OURS, PACKAGED, UNIT, Members, Writer, nothing, told
 
 UNIT_FILE, TIMER = f"/etc/systemd/system/{UNIT}", "etcd-upkeep.timer"
 LOOK = f"ls -lAR /etc/systemd/system {OURS} /srv /usr/local/lib 2>&1; getent passwd etcd; blkid -p /dev/vdb; true"
@@ -201,3 +201,20 @@ def test_nothing_is_restarted_that_a_quorum_needs_and_who_is_stopped_is_started(
     assert members.etcdctl("put", "/writer/still", "1", hosts=["e1", "e2"])[0] == 0
     assert told(members.plans(members.run().ok())["e3"]) == [f"Unit {UNIT}: running"]
     assert members.plans(members.run().ok()) == nothing()
+
+
+def test_the_distribution_s_program_does_as_well_and_begins_no_cluster_of_its_own(members: Members) -> None:
+    # 3.4, which says some things otherwise, and 3.5.
+    members.more.update(binary="", binary_sha256="")
+    for name, version in zip(PACKAGED, ("3.4.", "3.5."), strict=True):
+        host = members.fleet.host(name)
+        predicted = members.run("--check", members=[name]).ok()
+        done = members.run(members=[name]).ok()
+        assert members.plans(done, [name]) == members.plans(predicted, [name])
+        again = members.run(members=[name]).ok()
+        assert (members.plans(again, [name]), members.statuses(again, [name])) == (nothing([name]), {name: {"pass"}}), again.output
+        assert members.results(again, name)[0]["member"]["version"].startswith(version)
+        assert host.run("systemctl is-active etcd.service || true").strip() == "inactive"
+        assert host.run("ss -Hltn | awk '{print $4}'").split().count(f"{host.address}:2379") == 1
+        assert members.etcdctl("put", "/writer/own", "1", hosts=[name], files=members.client_files(host=name))[0] == 0
+        assert members.etcdctl("get", "/other", hosts=[name], files=members.client_files(host=name))[0] != 0
