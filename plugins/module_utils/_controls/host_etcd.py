@@ -72,7 +72,7 @@ class Etcd(HostServer[Observed]):
             # It comes with the disk.
             seen = seen._replace(data=True)
         if wish.step == GROUND and wish.program is not None and not self._bringable:
-            program.require(wish.program, seen.program.digest)
+            program.require(wish.program, seen.binary.digest)
         known = None if wish.step == GROUND else service.look_at_cluster(wish)
         return Observed(
             seen, storage, certificates.look(wish.tls), known, self._trust_wanted(seen), archive(upkeep.__name__), datetime.datetime.now(datetime.timezone.utc)
@@ -90,8 +90,10 @@ class Etcd(HostServer[Observed]):
         text, known = service.trust_wanted(files.look(wish.tls.authority).text or "", more, wish.peers, seen.trust.text or "")
         return text if known else None
 
-    def _refused(self, observed: Observed) -> Optional[Refused]:
-        return refusal_of(self._wish, observed)
+    def _require(self, observed: Observed) -> None:
+        refusal = refusal_of(self._wish, observed)
+        if refusal:
+            raise refusal
 
     def _planned(self, observed: Observed) -> Tuple[AreaPlanner, Plan]:
         planner = Planner(self._wish, observed)

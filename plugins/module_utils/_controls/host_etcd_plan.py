@@ -140,7 +140,7 @@ class Planner(AreaPlanner):
                 why = "it would begin a cluster of its own"
                 found.append(Change(Ref("", "Unit", places.PACKAGED_UNIT), ("masked",), False, True, why))
         else:
-            found += program_changes(wish.program.path, wish.program.digest, seen.program, "member")
+            found += program_changes(wish.program.path, wish.program.digest, seen.binary, "member")
             if seen.packaged.active:
                 self._remark(
                     SERVER, f"There is another etcd on this host: {places.PACKAGED_UNIT}.", "Stop it if nobody uses it; its data is never touched here."

@@ -77,8 +77,10 @@ class Balancer(HostServer[Observed]):
             datetime.datetime.now(datetime.timezone.utc),
         )
 
-    def _refused(self, observed: Observed) -> Optional[Refused]:
-        return refusal_of(self._wish, observed)
+    def _require(self, observed: Observed) -> None:
+        refusal = refusal_of(self._wish, observed)
+        if refusal:
+            raise refusal
 
     def _planned(self, observed: Observed) -> Tuple[AreaPlanner, Plan]:
         planner = Planner(self._wish, observed)

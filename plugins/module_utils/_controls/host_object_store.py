@@ -71,7 +71,7 @@ class ObjectStore(HostServer[Observed]):
                 disk.refuse(storage)
         seen = service.look(wish, [disk.PROGRAMS["xfs"]] if any(storage.empty for storage in storages) else [])
         if not self._bringable:
-            program.require(wish.program, seen.program.digest)
+            program.require(wish.program, seen.binary.digest)
         tls = certificates.look(wish.tls)
         process = seen.process
         shown = shown_certificate(wish.places.address, wish.places.port) if process else b""

@@ -97,7 +97,7 @@ class Planner(AreaPlanner):
     def _program(self, observed: Observed) -> List[Change]:
         """The program first: without it nothing is begun."""
         seen, wish, found = observed.service, self._wish, []
-        found += program_changes(wish.program.path, wish.program.digest, seen.program, "store")
+        found += program_changes(wish.program.path, wish.program.digest, seen.binary, "store")
         for package in seen.missing:
             found.append(Change(Ref("", "Packages", package), (package,), ABSENT, "installed", "for certificates and file systems"))
         return found + account_changes(ACCOUNT, seen.account, "store")

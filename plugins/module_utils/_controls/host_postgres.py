@@ -22,7 +22,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.host_post
     wanted_settings,
 )
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_server import AreaPlanner, HostServer, Writer
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, Refused, RolloutFailed
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, RolloutFailed
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Proof, Source
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
@@ -91,8 +91,10 @@ class Postgres(HostServer[Observed]):
         lacking = tuple(standby.secrets_differ(wish.primary)) if wish.primary else ()
         return Observed(place, storage, seen, certificates.look(wish.tls), running, derived, lacking, datetime.datetime.now(datetime.timezone.utc))
 
-    def _refused(self, observed: Observed) -> Optional[Refused]:
-        return refusal_of(self._wish, observed)
+    def _require(self, observed: Observed) -> None:
+        refusal = refusal_of(self._wish, observed)
+        if refusal:
+            raise refusal
 
     def _planned(self, observed: Observed) -> Tuple[AreaPlanner, Plan]:
         planner = Planner(self._wish, observed)

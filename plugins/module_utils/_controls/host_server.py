@@ -67,9 +67,8 @@ class HostServer(ABC, Generic[Seen]):
     def _subject(self) -> str:
         """Return what findings are about."""
 
-    def _refused(self, observed: Seen) -> Optional[Refused]:
-        """Return why nothing may be done on this host, or None. Pure."""
-        return None
+    def _require(self, observed: Seen) -> None:
+        """Raise Refused when nothing may be done on this host. Pure."""
 
     # What a run asks for.
 
@@ -87,10 +86,11 @@ class HostServer(ABC, Generic[Seen]):
         self._seen, self._remarks = observed, []
         if observed is None:
             return Plan()
-        refusal = self._refused(observed)
-        if refusal and not self._report_only:
-            raise refusal
-        if refusal:
+        try:
+            self._require(observed)
+        except Refused as refusal:
+            if not self._report_only:
+                raise
             self._refusal = refusal
             return Plan()
         planner, plan = self._planned(observed)

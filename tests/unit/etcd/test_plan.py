@@ -196,8 +196,8 @@ def test_what_is_wrong_with_a_member_is_mended_and_nothing_else(case: str) -> No
 
 
 GROUND: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "another program": ({"program": program.Seen("1" * 64, 0o755)}, ["Program sha256"]),
-    "a program that all can write": ({"program": program.Seen("0" * 64, 0o777)}, ["Program mode"]),
+    "another program": ({"binary": program.Seen("1" * 64, 0o755)}, ["Program sha256"]),
+    "a program that all can write": ({"binary": program.Seen("0" * 64, 0o777)}, ["Program mode"]),
     "no account": ({"account": None}, ["Account account"]),
     "an account that logs in": ({"account": accounts.Account(999, "/bin/sh")}, ["Account shell"]),
     "data that all can read": ({"folders": {places.HOME: files.Folder(True, 0o755, "etcd")}}, ["Folder mode"]),

@@ -35,7 +35,7 @@ class Seen(NamedTuple):
 
     missing: Tuple[str, ...]
     account: Optional[accounts.Account]
-    program: program.Seen
+    binary: program.Seen
     version: str
     folders: Mapping[str, files.Folder]
     data: bool

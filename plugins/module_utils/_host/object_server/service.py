@@ -67,7 +67,7 @@ class Seen(NamedTuple):
 
     missing: Tuple[str, ...]
     account: Optional[accounts.Account]
-    program: program.Seen
+    binary: program.Seen
     environment: files.Kept
     unit: files.Kept
     drop_ins: Tuple[str, ...]
@@ -78,7 +78,7 @@ class Seen(NamedTuple):
     used: bool
 
     def __repr__(self) -> str:
-        return f"Seen(program={self.program!r}, process={self.process!r})"
+        return f"Seen(binary={self.binary!r}, process={self.process!r})"
 
 
 def look(wish: Wish, more: Sequence[Tuple[str, str]] = ()) -> Seen:
