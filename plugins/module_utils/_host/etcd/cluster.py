@@ -18,6 +18,8 @@ OPEN, SHUT, UNKNOWN = "open", "shut", "unknown"
 Finder = Callable[[str], Optional[Client]]
 # Seconds in which those who joined last come to count.
 _SETTLES, _PAUSE = 60.0, 1.0
+# How often a member that is not well is looked at before it is called so.
+_GLANCES = 3
 # A key that nobody has; asking for it needs a quorum.
 _NOWHERE = "AA=="
 
@@ -159,21 +161,30 @@ def _told(client: Client, client_for: Finder, password: str) -> Cluster:
     logged = client.log_in(password or "-")
     login = {True: SHUT, False: OPEN, None: UNKNOWN}[logged]
     members = tuple(members_of(client))
-    statuses: Dict[str, Status] = {}
-    for member in members:
-        asked = client_for(member.urls[0]) if member.urls else None
-        if asked is None:
-            continue
-        asked.token = client.token
-        try:
-            status = status_of(asked)
-        except Failure:
-            continue
-        if status.number == member.number:
-            statuses[member.number] = status
+    found = Cluster(members, {}, (), login, {}, {})
+    for glance in range(_GLANCES):
+        ill = [member for member in members if not found.well(member)]
+        if glance and ill:
+            # An election, or a machine that is busy for a moment, is no illness.
+            time.sleep(_PAUSE)
+        fresh = {member.number: status for member in ill for status in [_status_at(member, client_for, client.token)] if status is not None}
+        found = found._replace(statuses={**found.statuses, **fresh})
     alarms = tuple((str(one.get("memberID", "")), str(one.get("alarm", ""))) for one in client.ask("maintenance/alarm", {"action": "GET"}).get("alarms", ()))
     users, roles = _accounts(client) if login != UNKNOWN else ({}, {})
-    return Cluster(members, statuses, alarms, login, users, roles)
+    return found._replace(alarms=alarms, users=users, roles=roles)
+
+
+def _status_at(member: Member, client_for: Finder, token: str) -> Optional[Status]:
+    """Ask a member how it is; None when it does not answer, or another one does."""
+    asked = client_for(member.urls[0]) if member.urls else None
+    if asked is None:
+        return None
+    asked.token = token
+    try:
+        status = status_of(asked)
+    except Failure:
+        return None
+    return status if status.number == member.number else None
 
 
 def members_of(client: Client) -> List[Member]:
