@@ -34,6 +34,11 @@ ON_HOSTS: Mapping[str, Mapping[str, Any]] = {
         "postgres_server_roles": [{"name": "app", "password": "{{ app_database_password }}"}],
         "postgres_server_databases": [{"name": "app", "owner": "app"}],
     },
+    "etcd_server": {
+        "etcd_server_binary": "files/etcd",
+        "etcd_server_binary_sha256": "{{ etcd_sha256 }}",
+        "etcd_server_data_disk": "/dev/vdb",
+    },
     "host_baseline": {"host_baseline_time_servers": ["ntp1.example.com"]},
     "object_store_server": {
         "object_store_server_binary": "files/minio",

@@ -12,6 +12,7 @@ import yaml
 
 from tests import labs
 from tests.contract.playbook import Run, run_playbook
+from tests.hosts.etcd_site import Members
 from tests.hosts.object_store_site import Stores
 from tests.hosts.postgres_site import Servers
 from tests.quality.checkout import ROOT
@@ -95,6 +96,13 @@ def stores(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], Non
         for host in made.hosts.values():
             show_xfs(host)
         yield made
+
+
+@pytest.fixture(scope="session")
+def members(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]) -> Iterator[Members]:
+    """Bare hosts for etcd, each with an empty disk; the third and the fifth run Debian 13."""
+    with labs.hosts(["e1", "e2", "e3:trixie", "e4", "e5:trixie"], disks=1, report=report, purpose="etcd") as fleet:
+        yield Members(fleet, tmp_path_factory.mktemp("etcd"))
 
 
 def show_xfs(host: Host) -> None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import datetime
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area, Judged, Remark
+from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_load_balancer_plan import (
     FAILOVER,
     SERVICE,
@@ -19,11 +19,12 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.host_load
     Planner,
     refusal_of,
 )
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, Refused, RolloutFailed
-from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Finding, Proof, Source
+from ansible_collections.paas.hardening.plugins.module_utils._controls.host_server import AreaPlanner, HostServer, Writer
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotProven, Refused, RolloutFailed
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Proof, Source
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
-from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, files, packages
+from ansible_collections.paas.hardening.plugins.module_utils._host import accounts, certificates, files, packages, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.balancer import keepalived, nginx, service, tls
 from ansible_collections.paas.hardening.plugins.module_utils._host.balancer.wishes import ARGUMENTS, HTTP, Wish, wish_of
 
@@ -42,31 +43,19 @@ def begin(params: Mapping[str, Any]) -> Balancer:
     return Balancer(params)
 
 
-class Balancer:
+class Balancer(HostServer[Observed]):
     """The balancer of the host that we are on."""
 
+    main = SERVICE
+    source = SOURCE
+
     def __init__(self, params: Mapping[str, Any]) -> None:
-        self._report_only = params["on_refusal"] == "report"
+        super().__init__(params)
         self._wish: Wish = wish_of(params)
-        self._refusal: Optional[Failure] = None
-        self._remarks: List[Remark] = []
-        self._areas: Dict[Tuple[Ref, str], Area] = {}
-        self._first: Optional[Plan] = None
-        self._seen: Optional[Observed] = None
         # What each configuration was before this run wrote it.
         self._before: Dict[str, files.Kept] = {}
 
     # Looking
-
-    def observe(self) -> Optional[Observed]:
-        """Look at all of it; None when that cannot be, and that is only to be reported. Raises Failure."""
-        try:
-            return self._look()
-        except Failure as failure:
-            if not self._report_only:
-                raise
-            self._refusal = failure
-            return None
 
     def _look(self) -> Observed:
         seen = service.look(self._wish)
@@ -88,43 +77,34 @@ class Balancer:
             datetime.datetime.now(datetime.timezone.utc),
         )
 
-    def plan(self, observed: Optional[Observed]) -> Plan:
-        self._seen, self._remarks = observed, []
-        if observed is None:
-            return Plan()
+    def _require(self, observed: Observed) -> None:
         refusal = refusal_of(self._wish, observed)
-        if refusal and not self._report_only:
-            raise refusal
         if refusal:
-            self._refusal = refusal
-            return Plan()
+            raise refusal
+
+    def _planned(self, observed: Observed) -> Tuple[AreaPlanner, Plan]:
         planner = Planner(self._wish, observed)
-        plan = planner.plan()
-        self._remarks = planner.remarks
-        self._areas.update(planner.areas)
-        self._first = plan if self._first is None else self._first
-        return plan
+        return planner, planner.plan()
+
+    def _subject(self) -> str:
+        return f"load balancer {self._wish.name}"
 
     # Doing
 
-    def apply(self, plan: Plan) -> None:
-        ref, observed = plan.changes[0].ref, self._seen
-        if observed is None:
-            return
-        kinds: Dict[str, Callable[[Observed, Ref, Sequence[Change]], None]] = {
+    def _writers(self) -> Mapping[str, Writer[Observed]]:
+        return {
             "Packages": self._apply_packages,
             "File": self._apply_file,
             "Account": self._apply_account,
             "Private part": self._apply_key,
             "Unit": self._apply_unit,
         }
-        kinds[ref.kind](observed, ref, plan.changes)
 
     def _apply_packages(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         packages.install(observed.seen.missing, "Does another program hold port 80, which nginx takes when it is installed?")
 
     def _apply_account(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
-        service.make_account()
+        accounts.make(keepalived.ACCOUNT)
 
     def _apply_key(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         certificates.guard_key(ref.name, tls.KEY_OWNER)
@@ -164,10 +144,10 @@ class Balancer:
     def _apply_unit(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         fields = [change.field for change in changes]
         if "stopped" in fields:
-            service.stop(ref.name)
+            units.forget(ref.name)
             return
         if "at boot" in fields:
-            service.let_start(ref.name)
+            units.let_start(ref.name)
         if ref.name == service.NGINX:
             self._bring_nginx("running" in fields, "reloaded" in fields)
         else:
@@ -178,14 +158,14 @@ class Balancer:
         if not stopped and not stale:
             return
         wanted = nginx.render(self._wish, service.look(self._wish).circumstances)
-        asked = service.start(service.NGINX) if stopped else service.read_anew(service.NGINX)
+        asked = service.start(service.NGINX) if stopped else units.read_anew(service.NGINX)
         if asked and service.await_served(self._wish, wanted.generation):
             return
-        said = service.last_words(_ERRORS) or service.journal(service.NGINX)
+        said = service.last_words(_ERRORS) or units.journal(service.NGINX)
         before, restored = self._before.get(nginx.FILE), ""
         if before is not None and before.text is not None:
             service.write(nginx.FILE, before.text, nginx.MODE)
-            service.read_anew(service.NGINX)
+            units.read_anew(service.NGINX)
             restored = "The old configuration is back. "
         hint = f"{restored}Does another program hold one of the ports? Ask: ss -ltnp; journalctl -u {service.NGINX}"
         raise RolloutFailed(f"nginx does not come to run with the new configuration: {said}", hint, service.NGINX)
@@ -195,15 +175,15 @@ class Balancer:
             return
         service.make_run_folder()
         wanted = keepalived.render(self._wish, observed.interface or "")
-        asked = service.start(service.KEEPALIVED) if stopped else service.read_anew(service.KEEPALIVED)
+        asked = service.start(service.KEEPALIVED) if stopped else units.read_anew(service.KEEPALIVED)
         if asked and service.await_told(wanted.generation):
             return
         before, restored = self._before.get(keepalived.FILE), ""
         if before is not None and before.text is not None:
             service.write(keepalived.FILE, before.text, keepalived.MODE)
-            service.read_anew(service.KEEPALIVED)
+            units.read_anew(service.KEEPALIVED)
             restored = "The old configuration is back. "
-        said = service.journal(service.KEEPALIVED)
+        said = units.journal(service.KEEPALIVED)
         hint = f"{restored}Ask: journalctl -u {service.KEEPALIVED}"
         raise RolloutFailed(f"keepalived does not come to run with the new configuration: {said}", hint, service.KEEPALIVED)
 
@@ -218,14 +198,11 @@ class Balancer:
             waited = True
             if not service.await_address(self._wish, one.address):
                 hint = f"Do the hosts hear each other (VRRP through the firewall)? Ask: journalctl -u {service.KEEPALIVED}"
-                raise RolloutFailed(f"Nobody takes the virtual address {one}: {service.journal(service.KEEPALIVED)}", hint, str(one))
+                raise RolloutFailed(f"Nobody takes the virtual address {one}: {units.journal(service.KEEPALIVED)}", hint, str(one))
         if waited:
             # Who was first for a moment may have yielded since.
             time.sleep(_ELECTION)
         return time.monotonic() - begun if waited else 0.0
-
-    def abandon(self) -> str:
-        return ""
 
     # Telling
 
@@ -240,8 +217,7 @@ class Balancer:
         told = {self._areas.get((change.ref, change.field)) for change in (self._first or Plan()).changes}
         areas += [FAILOVER] if self._wish.virtual or FAILOVER in told else []
         findings = [self._finding(area, plan, proofs.get(area, Proof()), enforced) for area in areas]
-        warnings = [f"{remark.text} {remark.hint}" for remark in self._remarks]
-        return {"findings": [finding.as_data() for finding in findings], "balancer": self._balancer(last), "warnings": warnings}
+        return {"findings": [finding.as_data() for finding in findings], "balancer": self._balancer(last), "warnings": self._warnings()}
 
     def _proofs(self, observed: Optional[Observed]) -> Dict[Area, Proof]:
         """Ask the running programs which configuration they have read."""
@@ -255,15 +231,6 @@ class Balancer:
             told = service.told() == observed.addresses.generation
             found[FAILOVER] = Proof((Check("the configuration that the running keepalived has read", words[True], words[told], PASS if told else FAIL),))
         return found
-
-    def _finding(self, area: Area, plan: Plan, proof: Proof, enforced: bool) -> Finding:
-        remarks = [remark for remark in self._remarks if remark.area == area]
-        if self._refusal and area == SERVICE:
-            remarks = [Remark(area, self._refusal.message, self._refusal.hint)]
-        mine = [change for change in (self._first or Plan()).changes if self._areas.get((change.ref, change.field)) == area]
-        done = [change for change in plan.changes if self._areas.get((change.ref, change.field)) == area]
-        unseen = bool(self._refusal) and area != SERVICE
-        return Judged(area, mine, done, remarks, proof, unseen).finding(SOURCE, f"load balancer {self._wish.name}", enforced)
 
     def _balancer(self, observed: Optional[Observed]) -> Dict[str, Any]:
         """Return what others have to know to look at it from outside."""

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import datetime
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional
 
-from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area, Remark
+from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_ground import key_changes
+from ansible_collections.paas.hardening.plugins.module_utils._controls.host_server import AreaPlanner
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
-from ansible_collections.paas.hardening.plugins.module_utils._host import files
+from ansible_collections.paas.hardening.plugins.module_utils._host import files, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.balancer import keepalived, nginx, service, tls
 from ansible_collections.paas.hardening.plugins.module_utils._host.balancer.wishes import Wish
 
@@ -60,15 +61,14 @@ def refusal_of(wish: Wish, observed: Observed) -> Optional[Refused]:
     return None
 
 
-class Planner:
-    """Plans from one observation. ``remarks`` and ``areas`` are filled while it does."""
+class Planner(AreaPlanner):
+    """Plans from one observation."""
 
     def __init__(self, wish: Wish, observed: Observed) -> None:
+        super().__init__()
         self._wish = wish
         self._there = observed
         self._seen = observed.seen
-        self.remarks: List[Remark] = []
-        self.areas: Dict[Tuple[Ref, str], Area] = {}
 
     def plan(self) -> Plan:
         """Return what has to change, in the order in which it can."""
@@ -83,8 +83,7 @@ class Planner:
             (FAILOVER, self._failover() if self._wish.virtual else self._leftover()),
         ]
         self._certificates()
-        self.areas = {(change.ref, change.field): area for area, found in groups for change in found}
-        return Plan(tuple(change for _area, found in groups for change in found))
+        return self._plan_of(groups)
 
     def _area_of(self, change: Change) -> Area:
         return TLS if change.field == "tls" else TRAFFIC
@@ -161,9 +160,6 @@ class Planner:
             for text, hint in tls.problems(one, names, self._wish.renew_before, self._there.moment) if one.text is not None else ():
                 self._remark(TLS, text, hint)
 
-    def _remark(self, area: Area, text: str, hint: str) -> None:
-        self.remarks.append(Remark(area, text, hint))
-
 
 def _file(ref: Ref, kept: files.Kept, wanted: str, mode: int, why: str) -> List[Change]:
     """Return how a file differs. Its text is not shown: a password may be in it."""
@@ -178,5 +174,5 @@ def _guarded(ref: Ref, kept: files.Kept, mode: int) -> List[Change]:
     return found + ([Change(ref, ("owner",), kept.owner, "root", why)] if kept.owner != "root" else [])
 
 
-def _at_boot(ref: Ref, unit: service.Unit) -> Change:
+def _at_boot(ref: Ref, unit: units.State) -> Change:
     return Change(ref, ("at boot",), "masked" if unit.masked else "disabled", "started", "so that it is there after a reboot")

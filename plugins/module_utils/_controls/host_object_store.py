@@ -8,9 +8,9 @@ from __future__ import annotations
 import datetime
 import os
 import ssl
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area, Judged, Remark
+from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_object_store_plan import (
     BUCKETS,
     CAPACITY,
@@ -24,14 +24,15 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.host_obje
     Planner,
     policies_of,
 )
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, Refused, RolloutFailed
-from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, UNKNOWN, Check, Finding, Proof, Source
+from ansible_collections.paas.hardening.plugins.module_utils._controls.host_server import AreaPlanner, HostServer, Writer
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, RolloutFailed
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, UNKNOWN, Check, Proof, Source
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
-from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, files, packages
+from ansible_collections.paas.hardening.plugins.module_utils._host import accounts, certificates, disk, files, packages, program, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.addresses import require_own
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server import buckets, identities, policies, service, xfs
-from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.backends import ACCOUNT, UNIT_FILE
+from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.backends import ACCOUNT, DATA, UNIT, UNIT_FILE
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.wishes import ARGUMENTS, secrets_of, wish_of
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.signed import Client, Door, Keys, in_plain_text, shown_certificate
 
@@ -46,32 +47,20 @@ _OF_THE_SERVER = (BUCKETS, IDENTITIES)
 _PATIENCE = 5.0
 
 
-class ObjectStore:
+class ObjectStore(HostServer[Observed]):
     """The S3 server of the host that we are on."""
 
+    main = SERVER
+    source = SOURCE
+
     def __init__(self, params: Mapping[str, Any]) -> None:
-        self._report_only = params["on_refusal"] == "report"
+        super().__init__(params)
         self._wish = wish_of(params)
         # It is brought here when it is needed.
         self._bringable = bool(params["binary"]) and not params["remote_src"]
-        self._refusal: Optional[Failure] = None
-        self._areas: Dict[Tuple[Ref, str], Area] = {}
-        self._remarks: List[Remark] = []
-        self._first: Optional[Plan] = None
-        self._seen: Optional[Observed] = None
         self._before: Optional[service.Before] = None
 
     # Looking
-
-    def observe(self) -> Optional[Observed]:
-        """Look at all of it; None when a precondition of looking does not hold, and that is only to be reported. Raises Failure."""
-        try:
-            return self._look()
-        except Failure as failure:
-            if not self._report_only:
-                raise
-            self._refusal = failure
-            return None
 
     def _look(self) -> Observed:
         wish = self._wish
@@ -81,7 +70,8 @@ class ObjectStore:
             if not storage.mounted:
                 disk.refuse(storage)
         seen = service.look(wish, [disk.PROGRAMS["xfs"]] if any(storage.empty for storage in storages) else [])
-        self._require_program(seen)
+        if not self._bringable:
+            program.require(wish.program, seen.binary.digest)
         tls = certificates.look(wish.tls)
         process = seen.process
         shown = shown_certificate(wish.places.address, wish.places.port) if process else b""
@@ -96,19 +86,6 @@ class ObjectStore:
             service.unit_time(),
             datetime.datetime.now(datetime.timezone.utc),
         )
-
-    def _require_program(self, seen: service.Seen) -> None:
-        """Refuse a program that is not the one that was named, before anything is written. Raises Refused."""
-        wish = self._wish
-        if seen.digest == wish.digest or self._bringable:
-            return
-        if not wish.binary or not os.path.isfile(wish.binary):
-            where = f"binary is {wish.binary}, and there is no such file" if wish.binary else "binary is not given"
-            hint = "Give the file of the program (object_store_server_binary); where to get one that you may trust is for you to say."
-            raise Refused(f"The program of {wish.backend.title} is not on this host, and {where}.", hint, "binary")
-        found = service.digest_of(wish.binary)
-        if found != wish.digest:
-            raise Refused(f"The SHA-256 of {wish.binary} is {found}, not {wish.digest}.", "It is not the program that you trust: get it anew.", "binary_sha256")
 
     def _ask(self) -> Optional[Live]:
         """Ask the server; None when it does not answer, or does not know us."""
@@ -132,24 +109,17 @@ class ObjectStore:
         door = Door(wish.names[0], wish.places.address, wish.places.port, files.look(wish.tls.authority).text or "", wish.places.region, _encoded(tls))
         return Client(door, None if anonymous else keys or Keys(*wish.root))
 
-    def plan(self, observed: Optional[Observed]) -> Plan:
-        self._seen, self._remarks = observed, []
-        if observed is None:
-            return Plan()
+    def _planned(self, observed: Observed) -> Tuple[AreaPlanner, Plan]:
         planner = Planner(self._wish)
-        plan = planner.plan(observed)
-        self._remarks = planner.remarks
-        self._areas.update(planner.areas)
-        self._first = plan if self._first is None else self._first
-        return plan
+        return planner, planner.plan(observed)
+
+    def _subject(self) -> str:
+        return f"{self._wish.backend.title} on {self._wish.names[0]}"
 
     # Doing
 
-    def apply(self, plan: Plan) -> None:
-        ref, observed = plan.changes[0].ref, self._seen
-        if observed is None:
-            return
-        kinds: Dict[str, Callable[[Observed, Ref, Sequence[Change]], None]] = {
+    def _writers(self) -> Mapping[str, Writer[Observed]]:
+        return {
             "Program": self._apply_program,
             "Packages": self._apply_packages,
             "Account": self._apply_account,
@@ -168,7 +138,6 @@ class ObjectStore:
             "Identity": self._apply_identity,
             "Bucket policy": self._apply_policy,
         }
-        kinds[ref.kind](observed, ref, plan.changes)
 
     def _keep(self, observed: Observed) -> None:
         """Remember what runs, so that it can come back."""
@@ -177,13 +146,13 @@ class ObjectStore:
 
     def _apply_program(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         self._keep(observed)
-        service.put_program(self._wish)
+        program.put(self._wish.program)
 
     def _apply_packages(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         packages.install([ref.name], "Can this host reach its package mirrors?")
 
     def _apply_account(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
-        service.make_account()
+        accounts.make(ACCOUNT, DATA)
 
     def _device(self, ref: Ref) -> Tuple[disk.Place, str]:
         """Return the disk that a change is about, by its folder or its device."""
@@ -191,18 +160,14 @@ class ObjectStore:
         return by_name[ref.name]
 
     def _apply_disk(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
-        # Looked at anew: what was empty may not be any more.
-        storage = disk.look(*self._device(ref))
-        if storage is None or not storage.empty:
-            raise Refused(f"{ref.name} is not empty any more.", "Somebody else is at work on it: look, and run again.", ref.name)
-        disk.make(storage, "xfs")
+        disk.make_on(*self._device(ref), "xfs")
 
     def _apply_mount(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         disk.mount(*self._device(ref))
         xfs.after_mount(ref.name)
 
     def _apply_folder(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
-        service.make_folder(ref.name, service.folders_of(self._wish)[ref.name])
+        files.make_folder(ref.name, service.folders_of(self._wish)[ref.name], ACCOUNT)
 
     def _apply_xfs(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         xfs.set_now([ref.name])
@@ -227,14 +192,14 @@ class ObjectStore:
     def _apply_file(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         if ref.name == UNIT_FILE:
             self._keep(observed)
-            service.write_unit(service.unit_text(self._wish))
+            units.write(UNIT_FILE, service.unit_text(self._wish))
         else:
             xfs.write(self._wish.places.volumes)
 
     def _apply_unit(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         fields = [change.field for change in changes]
         if "at boot" in fields:
-            service.enable()
+            units.let_start(UNIT)
         if "running" in fields or "restarted" in fields:
             self._begin("restart" if "restarted" in fields else "start")
         elif "reloaded" in fields:
@@ -272,12 +237,6 @@ class ObjectStore:
         with self._client() as client:
             buckets.write_policy(client, ref.name, after)
 
-    def settle(self, observed: Optional[Observed], plan: Plan) -> float:
-        return 0.0
-
-    def abandon(self) -> str:
-        return ""
-
     # Telling
 
     def conclude(self, first: Optional[Observed], last: Optional[Observed], plan: Plan, enforced: bool) -> Dict[str, Any]:
@@ -289,19 +248,9 @@ class ObjectStore:
         if enforced and wrong:
             told = "; ".join(wrong)
             raise NotProven(f"The configuration is right, but the effect is not seen: {told}.", "Look at the server's log.", subject=self._wish.names[0])
-        planned = self._first or Plan()
-        findings = [self._finding(area, plan, planned, proofs.get(area, Proof()), enforced, last) for area in _AREAS]
-        warnings = [f"{remark.text} {remark.hint}" for remark in self._remarks]
-        return {"findings": [finding.as_data() for finding in findings], "store": self._store(last), "warnings": warnings}
-
-    def _finding(self, area: Area, plan: Plan, planned: Plan, proof: Proof, enforced: bool, last: Optional[Observed]) -> Finding:
-        remarks = [remark for remark in self._remarks if remark.area == area]
-        if self._refusal and area == SERVER:
-            remarks = [Remark(area, self._refusal.message, self._refusal.hint)]
-        mine = [change for change in planned.changes if self._areas.get((change.ref, change.field)) == area]
-        done = [change for change in plan.changes if self._areas.get((change.ref, change.field)) == area]
-        unseen = bool(self._refusal and area != SERVER) or (last is not None and last.silent and area in _OF_THE_SERVER)
-        return Judged(area, mine, done, remarks, proof, unseen).finding(SOURCE, f"{self._wish.backend.title} on {self._wish.names[0]}", enforced)
+        silent = _OF_THE_SERVER if last is not None and last.silent else ()
+        findings = [self._finding(area, plan, proofs.get(area, Proof()), enforced, area in silent) for area in _AREAS]
+        return {"findings": [finding.as_data() for finding in findings], "store": self._store(last), "warnings": self._warnings()}
 
     def _store(self, observed: Optional[Observed]) -> Dict[str, Any]:
         """Return what clients have to know."""

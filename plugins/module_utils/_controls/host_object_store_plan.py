@@ -6,12 +6,22 @@
 from __future__ import annotations
 
 import datetime
-from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area, Remark
-from ansible_collections.paas.hardening.plugins.module_utils._controls.host_ground import Renewal, certificate_changes, disk_changes
+from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area
+from ansible_collections.paas.hardening.plugins.module_utils._controls.host_ground import (
+    Renewal,
+    account_changes,
+    certificate_changes,
+    content_changes,
+    disk_changes,
+    folder_changes,
+    guarded_changes,
+    program_changes,
+)
+from ansible_collections.paas.hardening.plugins.module_utils._controls.host_server import AreaPlanner
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
-from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, files
+from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server import buckets, identities, policies, service, xfs
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.backends import ACCOUNT, ENVIRONMENT_FILE, TLS_FOLDER, UNIT, UNIT_FILE
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.wishes import Wish
@@ -58,14 +68,13 @@ class Observed(NamedTuple):
         return self.live is None and not self.bare
 
 
-class Planner:
-    """Plans from one observation. ``remarks`` and ``areas`` are filled while it does."""
+class Planner(AreaPlanner):
+    """Plans from one observation."""
 
     def __init__(self, wish: Wish) -> None:
+        super().__init__()
         self._wish = wish
         self._identities = {one.access: one for one in wish.identities}
-        self.remarks: List[Remark] = []
-        self.areas: Dict[Tuple[Ref, str], Area] = {}
 
     def plan(self, observed: Observed) -> Plan:
         """Return what has to change, in the order in which it can."""
@@ -83,44 +92,25 @@ class Planner:
         for folder, percent in observed.full:
             if percent >= self._wish.capacity:
                 self._remark(CAPACITY, f"{folder} is full by {percent} %.", "Add disks, or clear old versions away: a store that is full refuses all writes.")
-        self.areas = {(change.ref, change.field): area for area, found in groups for change in found}
-        return Plan(tuple(change for _area, found in groups for change in found))
-
-    def _remark(self, area: Area, text: str, hint: str) -> None:
-        self.remarks.append(Remark(area, text, hint))
+        return self._plan_of(groups)
 
     def _program(self, observed: Observed) -> List[Change]:
         """The program first: without it nothing is begun."""
         seen, wish, found = observed.service, self._wish, []
-        program = Ref("", "Program", wish.backend.program)
-        if seen.digest != wish.digest:
-            found.append(Change(program, ("sha256",), seen.digest or ABSENT, wish.digest, "the one that the inventory names"))
-        elif seen.program_mode != service.PROGRAM_MODE:
-            found.append(Change(program, ("mode",), f"{seen.program_mode:04o}", f"{service.PROGRAM_MODE:04o}", "who can write it rules the store"))
+        found += program_changes(wish.program.path, wish.program.digest, seen.binary, "store")
         for package in seen.missing:
             found.append(Change(Ref("", "Packages", package), (package,), ABSENT, "installed", "for certificates and file systems"))
-        if not seen.account:
-            found.append(Change(Ref("", "Account", ACCOUNT), ("account",), ABSENT, "made, without a shell", "the store is no root"))
-        elif not seen.account.endswith(("/nologin", "/false")):
-            found.append(Change(Ref("", "Account", ACCOUNT), ("shell",), seen.account, "none", "nobody logs in as the store"))
-        return found
+        return found + account_changes(ACCOUNT, seen.account, "store")
 
     def _storage(self, observed: Observed) -> List[Change]:
         found = [change for storage in observed.disks for change in disk_changes(storage, "xfs")]
         late = {storage.place.where for storage in observed.disks if not storage.mounted}
         for path, mode in service.folders_of(self._wish).items():
             if path not in late:
-                found += self._folder(path, mode, observed.service.folders[path])
+                found += folder_changes(path, mode, ACCOUNT, observed.service.folders[path], "who can read it needs no credential")
         if observed.disks:
             found += self._errors(observed)
         return found
-
-    def _folder(self, path: str, mode: int, seen: service.Folder) -> List[Change]:
-        ref, why = Ref("", "Folder", path), "who can read it needs no credential"
-        if not seen.exists:
-            return [Change(ref, ("folder",), ABSENT, "made", "for data")]
-        found = [Change(ref, ("owner",), seen.owner, ACCOUNT, "the store could not write")] if seen.owner != ACCOUNT else []
-        return found + ([Change(ref, ("mode",), f"{seen.mode:04o}", f"{mode:04o}", why)] if seen.mode != mode else [])
 
     def _errors(self, observed: Observed) -> List[Change]:
         """What XFS does when a disk errs."""
@@ -129,7 +119,7 @@ class Planner:
             (xfs.SCRIPT, seen.script, xfs.script_text()),
             (xfs.XFS_UNIT_FILE, seen.unit, xfs.unit_text(self._wish.places.volumes)),
         ):
-            found += _content(Ref("", "File", path), kept, text, "lets disks tell errors", why)
+            found += content_changes(Ref("", "File", path), kept, text, "lets disks tell errors", why)
         if not seen.enabled:
             found.append(Change(Ref("", "File", xfs.XFS_UNIT_FILE), ("at boot",), "disabled", "started", why))
         for one in seen.disks:
@@ -165,14 +155,14 @@ class Planner:
         ]
         if not found and kept.text is not None and kept.text != service.environment_text(wanted):
             found.append(Change(ref, ("content",), "another text", "the variables of the inventory", "changed by hand"))
-        return found + _guarded(ref, kept, service.ENVIRONMENT_MODE, "who can read it is root of the store")
+        return found + guarded_changes(ref, kept, service.ENVIRONMENT_MODE, "who can read it is root of the store")
 
     def _unit(self, observed: Observed) -> List[Change]:
         seen, ref = observed.service, Ref("", "File", UNIT_FILE)
         for path in seen.drop_ins:
             self._remark(SERVER, f"{path} overrides our unit.", f"Take it away, or say in the variables of the role what it is for: rm {path}.")
-        return _content(ref, seen.unit, service.unit_text(self._wish), "shuts the store in", "it can reach nothing but its data") + _guarded(
-            ref, seen.unit, service.UNIT_MODE, "who can write it is root"
+        return content_changes(ref, seen.unit, service.unit_text(self._wish), "shuts the store in", "it can reach nothing but its data") + guarded_changes(
+            ref, seen.unit, units.MODE, "who can write it is root"
         )
 
     def _process(self, observed: Observed, before: Sequence[Change]) -> List[Change]:
@@ -235,19 +225,6 @@ def policies_of(wish: Wish, bucket: str, live: Optional[Live]) -> Tuple[FrozenSe
     seen = live.buckets.get(bucket) if live else None
     before = seen.statements if seen else frozenset()
     return before, policies.shut(before, identities.statements_for(wish.backend, bucket, {one.access: one for one in wish.identities}))
-
-
-def _content(ref: Ref, kept: files.Kept, text: str, after: str, why: str) -> List[Change]:
-    if kept.text == text:
-        return []
-    return [Change(ref, ("content",), ABSENT if kept.text is None else "another text", after, why)]
-
-
-def _guarded(ref: Ref, kept: files.Kept, mode: int, why: str) -> List[Change]:
-    if kept.text is None:
-        return []
-    found = [Change(ref, ("mode",), f"{kept.mode:04o}", f"{mode:04o}", why)] if kept.mode & ~mode else []
-    return found + ([Change(ref, ("owner",), kept.owner, "root", why)] if kept.owner != "root" else [])
 
 
 def _or_absent(value: object) -> object:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import datetime
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area, Judged, Remark
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_postgres_plan import (
     ACCESS,
     REPLICATION,
@@ -22,8 +21,9 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.host_post
     refusal_of,
     wanted_settings,
 )
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, Refused, RolloutFailed
-from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Finding, Proof, Source
+from ansible_collections.paas.hardening.plugins.module_utils._controls.host_server import AreaPlanner, HostServer, Writer
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, RolloutFailed
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Proof, Source
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
 from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk
@@ -61,31 +61,19 @@ def begin(params: Mapping[str, Any]) -> Postgres:
     return Ahead(params) if params["step"] == AHEAD else Postgres(params)
 
 
-class Postgres:
+class Postgres(HostServer[Observed]):
     """The server of the host that we are on."""
 
+    main = SERVER
+    source = SOURCE
+
     def __init__(self, params: Mapping[str, Any]) -> None:
-        self._report_only = params["on_refusal"] == "report"
+        super().__init__(params)
         self._wish = wish_of(params)
-        self._refusal: Optional[Failure] = None
-        self._remarks: List[Remark] = []
-        self._areas: Dict[Tuple[Ref, str], Area] = {}
-        self._first: Optional[Plan] = None
-        self._seen: Optional[Observed] = None
         self._settings_before: Optional[str] = None
         self._settings_written = False
 
     # Looking
-
-    def observe(self) -> Optional[Observed]:
-        """Look at all of it; None when a precondition of looking does not hold, and that is only to be reported. Raises Failure."""
-        try:
-            return self._look()
-        except Failure as failure:
-            if not self._report_only:
-                raise
-            self._refusal = failure
-            return None
 
     def _look(self) -> Observed:
         wish = self._wish
@@ -103,30 +91,22 @@ class Postgres:
         lacking = tuple(standby.secrets_differ(wish.primary)) if wish.primary else ()
         return Observed(place, storage, seen, certificates.look(wish.tls), running, derived, lacking, datetime.datetime.now(datetime.timezone.utc))
 
-    def plan(self, observed: Optional[Observed]) -> Plan:
-        self._seen, self._remarks = observed, []
-        if observed is None:
-            return Plan()
+    def _require(self, observed: Observed) -> None:
         refusal = refusal_of(self._wish, observed)
-        if refusal and not self._report_only:
-            raise refusal
         if refusal:
-            self._refusal = refusal
-            return Plan()
+            raise refusal
+
+    def _planned(self, observed: Observed) -> Tuple[AreaPlanner, Plan]:
         planner = Planner(self._wish, observed)
-        plan = planner.plan(observed)
-        self._remarks = planner.remarks
-        self._areas.update(planner.areas)
-        self._first = plan if self._first is None else self._first
-        return plan
+        return planner, planner.plan(observed)
+
+    def _subject(self) -> str:
+        return f"PostgreSQL on {self._wish.names[0]}"
 
     # Doing
 
-    def apply(self, plan: Plan) -> None:
-        ref, observed = plan.changes[0].ref, self._seen
-        if observed is None:
-            return
-        kinds: Dict[str, Callable[[Observed, Ref, Sequence[Change]], None]] = {
+    def _writers(self) -> Mapping[str, Writer[Observed]]:
+        return {
             "Packages": self._apply_packages,
             "File": self._apply_file,
             "Disk": self._apply_disk,
@@ -141,7 +121,6 @@ class Postgres:
             "Database": self._apply_database,
             "Slot": self._apply_slot,
         }
-        kinds[ref.kind](observed, ref, plan.changes)
 
     def _apply_packages(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         cluster.install(observed.cluster.missing)
@@ -161,11 +140,7 @@ class Postgres:
                 cluster.include_folder(place)
 
     def _apply_disk(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
-        # Looked at anew: what was empty may not be any more.
-        storage = disk.look(layout.DATA, self._wish.data_disk)
-        if storage is None or not storage.empty:
-            raise Refused(f"{ref.name} is not empty any more.", "Somebody else is at work on it: look, and run again.", ref.name)
-        disk.make(storage, self._wish.data_filesystem)
+        disk.make_on(layout.DATA, self._wish.data_disk, self._wish.data_filesystem)
 
     def _apply_mount(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         disk.mount(layout.DATA, self._wish.data_disk)
@@ -256,9 +231,6 @@ class Postgres:
             time.sleep(_PAUSE)
         return time.monotonic() - begun
 
-    def abandon(self) -> str:
-        return ""
-
     # Telling
 
     def conclude(self, first: Optional[Observed], last: Optional[Observed], plan: Plan, enforced: bool) -> Dict[str, Any]:
@@ -270,23 +242,13 @@ class Postgres:
         proof = Proof(knocked + followed)
         if enforced and not self._refusal and proof.verdict != PASS:
             raise NotProven(f"The configuration is right, but the effect is not seen: {proof}.", "Look at the server's log.", subject=server["name"])
-        planned = self._first or Plan()
         # Roles come to a standby from its primary; a server by itself has nothing to do with replication, unless something of it is left over.
         told = {remark.area for remark in self._remarks}
         left_out = [*([ROLES] if self._wish.primary else []), *([] if self._wish.replicated or REPLICATION in told else [REPLICATION])]
         proofs = {TLS: Proof(knocked), ACCESS: Proof(knocked), REPLICATION: Proof(followed)}
-        findings = [self._finding(area, plan, planned, proofs.get(area, Proof()), enforced, last) for area in _AREAS if area not in left_out]
-        warnings = [f"{remark.text} {remark.hint}" for remark in self._remarks]
-        return {"findings": [finding.as_data() for finding in findings], "server": server, "warnings": warnings}
-
-    def _finding(self, area: Area, plan: Plan, planned: Plan, proof: Proof, enforced: bool, last: Optional[Observed]) -> Finding:
-        remarks = [remark for remark in self._remarks if remark.area == area]
-        if self._refusal and area == SERVER:
-            remarks = [Remark(area, self._refusal.message, self._refusal.hint)]
-        mine = [change for change in planned.changes if self._areas.get((change.ref, change.field)) == area]
-        done = [change for change in plan.changes if self._areas.get((change.ref, change.field)) == area]
-        unseen = bool(self._refusal and area != SERVER) or (last is not None and last.silent and area in (ROLES, REPLICATION))
-        return Judged(area, mine, done, remarks, proof, unseen).finding(SOURCE, f"PostgreSQL on {self._wish.names[0]}", enforced)
+        silent = (ROLES, REPLICATION) if last is not None and last.silent else ()
+        findings = [self._finding(area, plan, proofs.get(area, Proof()), enforced, area in silent) for area in _AREAS if area not in left_out]
+        return {"findings": [finding.as_data() for finding in findings], "server": server, "warnings": self._warnings()}
 
     def _server(self, observed: Optional[Observed]) -> Dict[str, Any]:
         """Return what clients, and a standby, have to know."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 import datetime
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area, Remark
+from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_ground import Renewal, certificate_changes, disk_changes
+from ansible_collections.paas.hardening.plugins.module_utils._controls.host_server import AreaPlanner
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, files
@@ -85,13 +86,12 @@ def wanted_settings(wish: Wish, place: layout.Layout, derived: Mapping[str, str]
     return settings.raised(wanted, control) if wish.primary else wanted
 
 
-class Planner:
-    """Plans from one observation. ``remarks`` and ``areas`` are filled while it does."""
+class Planner(AreaPlanner):
+    """Plans from one observation."""
 
     def __init__(self, wish: Wish, observed: Observed) -> None:
+        super().__init__()
         self._wish = wish
-        self.remarks: List[Remark] = []
-        self.areas: Dict[Tuple[Ref, str], Area] = {}
         self._wanted = wanted_settings(wish, observed.place, observed.derived, observed.live, observed.cluster.control)
 
     def plan(self, observed: Observed) -> Plan:
@@ -109,11 +109,7 @@ class Planner:
         if not observed.silent:
             groups.append((ROLES, self._accounts(observed)))
             groups.append((REPLICATION, self._slots(observed)))
-        self.areas = {(change.ref, change.field): area for area, found in groups for change in found}
-        return Plan(tuple(change for _area, found in groups for change in found))
-
-    def _remark(self, area: Area, text: str, hint: str) -> None:
-        self.remarks.append(Remark(area, text, hint))
+        return self._plan_of(groups)
 
     def _ground(self, observed: Observed) -> List[Change]:
         """Packages, and the disk."""

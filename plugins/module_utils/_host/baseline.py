@@ -10,7 +10,7 @@ import re
 import shutil
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, MissingDependency
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
 from ansible_collections.paas.hardening.plugins.module_utils._host import files, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask, do
 
@@ -122,8 +122,7 @@ def text_of(path: str, settings: Mapping[str, str]) -> str:
 
 def look(wish: Wish) -> Seen:
     """Look at all of it. Raises MissingDependency on a host without systemd."""
-    if not os.path.isdir("/run/systemd/system"):
-        raise MissingDependency("This host does not run systemd.", "Its time, limits and journal are settings of systemd.", subject="systemd")
+    units.require("Its time, limits and journal are settings of systemd.")
     wanted = settings_of(wish)
     kept = {path: files.look(path) for path in wanted}
     states = units.states([*TIMERS, TIMESYNCD, *_KEEPERS])
@@ -204,7 +203,7 @@ def take_effect(path: str) -> None:
     if path == LIMITS:
         do(["systemctl", "daemon-reexec"])
     elif path in (JOURNAL, TIME):
-        do(["systemctl", "restart", JOURNALD if path == JOURNAL else TIMESYNCD])
+        units.restart(JOURNALD if path == JOURNAL else TIMESYNCD)
     if path == JOURNAL:
         do(["journalctl", "--flush"])
 
@@ -212,10 +211,9 @@ def take_effect(path: str) -> None:
 def begin(unit: str, boot: bool, now: bool) -> None:
     """Start a unit at every boot, and now. Raises Failure."""
     if boot:
-        do(["systemctl", "unmask", "--quiet", unit])
-        do(["systemctl", "enable", "--quiet", unit])
+        units.let_start(unit)
     if now:
-        do(["systemctl", "start", unit], hint=f"Ask: journalctl -u {unit}")
+        units.start(unit)
 
 
 def no_swap(device: Optional[str]) -> None:

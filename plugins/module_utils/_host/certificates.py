@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
+import re
 import tempfile
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
@@ -34,15 +35,17 @@ _SERVER_CONFIG = """[req]
 distinguished_name = name
 prompt = no
 [name]
-CN = {name}
+{subject} = {name}
 [extensions]
 basicConstraints = critical, CA:FALSE
 keyUsage = critical, digitalSignature
-extendedKeyUsage = serverAuth
+extendedKeyUsage = {usage}
 subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
 subjectAltName = {names}
 """
+# What a certificate is for: a server, a client, or a server that is the client of others of its kind.
+SERVER, CLIENT, BOTH = "serverAuth", "clientAuth", "serverAuth, clientAuth"
 # A common name has 64 letters.
 _LONGEST = 40
 
@@ -50,7 +53,8 @@ _LONGEST = 40
 class Places(NamedTuple):
     """Where certificate, private key and authority are, and which account of the system the server runs as.
 
-    ``title`` is what the authority is called by. ``made`` tells whether they are ours to make.
+    ``title`` is what the authority is called by. ``made`` tells whether they are ours to make. ``usage`` is what the certificate is for, and ``subject`` the
+    field of its subject that holds its first name: to some servers a common name is the name of a user.
     """
 
     certificate: str
@@ -59,6 +63,8 @@ class Places(NamedTuple):
     account: str
     title: str
     made: bool = True
+    usage: str = SERVER
+    subject: str = "CN"
 
     @property
     def authority_key(self) -> str:
@@ -76,7 +82,7 @@ def chosen(ours: Places, certificate: str, key: str, authority: str) -> Places:
             "Give the paths of all three files on the host, or none: then the host makes an authority of its own.",
             "tls_certificate",
         )
-    return Places(certificate, key, authority, ours.account, ours.title, made=False)
+    return ours._replace(certificate=certificate, key=key, authority=authority, made=False)
 
 
 class Seen(NamedTuple):
@@ -148,6 +154,12 @@ def names_of(path: str) -> Tuple[str, ...]:
     return tuple(found)
 
 
+def common_name_of(path: str) -> str:
+    """Return the common name in a certificate's subject; empty when it has none."""
+    found = re.search(r"(?:^|,)CN=([^,\n]*)", _told(["x509", "-noout", "-subject", "-nameopt", "RFC2253", "-in", path]).partition("=")[2].strip())
+    return found.group(1) if found else ""
+
+
 def _told(words: List[str]) -> str:
     """Return what openssl says, or nothing: a host may not have it yet, and is asked again when it has."""
     try:
@@ -213,7 +225,7 @@ def make_certificate(places: Places, names: Sequence[str]) -> None:
     entries = ", ".join(f"{'IP' if is_address(name) else 'DNS'}:{name}" for name in names)
     with tempfile.TemporaryDirectory() as folder:
         key = _make_key(folder)
-        config = _write(folder, "server.cnf", _SERVER_CONFIG.format(name=names[0][:_LONGEST], names=entries))
+        config = _write(folder, "server.cnf", _SERVER_CONFIG.format(name=names[0][:_LONGEST], names=entries, usage=places.usage, subject=places.subject))
         request = _write(folder, "server.csr", _openssl(["req", "-new", "-config", config, "-key", key, "-sha256"]))
         signing = ["-CA", places.authority, "-CAkey", places.authority_key, "-set_serial", _serial(), "-days", str(DAYS), "-sha256"]
         text = _openssl(["x509", "-req", "-in", request, *signing, "-extfile", config, "-extensions", "extensions"])
@@ -224,8 +236,7 @@ def make_certificate(places: Places, names: Sequence[str]) -> None:
 
 def guard_key(path: str, owner: str) -> None:
     """Give a private key to its owner alone."""
-    files.own(path, owner)
-    os.chmod(path, 0o600)
+    files.guard(path, 0o600, owner)
 
 
 def _folder(places: Places) -> None:

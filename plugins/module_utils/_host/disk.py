@@ -12,7 +12,7 @@ import stat
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotFound, Refused
-from ansible_collections.paas.hardening.plugins.module_utils._host import files
+from ansible_collections.paas.hardening.plugins.module_utils._host import files, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask, do
 
 PROGRAMS = {"xfs": ("mkfs.xfs", "xfsprogs"), "ext4": ("mkfs.ext4", "e2fsprogs")}
@@ -100,10 +100,9 @@ def look(place: Place, wanted: str) -> Optional[Seen]:
     other = mounted is not None and mounted != os.stat(device).st_rdev
     holds = _signature(device)
     source = _source(f"/dev/block/{os.major(mounted or 0)}:{os.minor(mounted or 0)}" if other else device)
-    shown = ask(["systemctl", "is-enabled", "--quiet", place.unit])
     unit, size = files.look(place.unit_file).text, int(do(["blockdev", "--getsize64", device]))
     buried = mounted is None and any(glob.glob(f"{place.where}/{pattern}") for pattern in place.data)
-    return Seen(place, device, holds, size, mounted is not None, source, unit, shown.status == 0, _in_fstab(place.where), buried)
+    return Seen(place, device, holds, size, mounted is not None, source, unit, units.state(place.unit).enabled, _in_fstab(place.where), buried)
 
 
 def _device(place: Place, wanted: str) -> str:
@@ -185,6 +184,14 @@ def make(seen: Seen, kind: str) -> None:
         raise Failure(f"{PROGRAMS[kind][0]} failed: {made.complaint.strip()[-500:]}", "Is the disk large enough, and in use by nobody?", seen.device)
 
 
+def make_on(place: Place, wanted: str, kind: str) -> None:
+    """Look at the disk anew, and make the file system. Raises Failure, and Refused when it is not empty any more."""
+    seen = look(place, wanted)
+    if seen is None or not seen.empty:
+        raise Refused(f"{wanted} is not empty any more.", "Somebody else is at work on it: look, and run again.", place.option)
+    make(seen, kind)
+
+
 def unit_text(seen: Seen, kind: str) -> str:
     """Return what the unit's file has to say about the file system that is there."""
     place = seen.place
@@ -198,11 +205,13 @@ def mount(place: Place, device: str) -> None:
         return
     if not seen.fstab:
         os.makedirs(place.where, exist_ok=True)
-        files.replace(place.unit_file, unit_text(seen, ""), 0o644)
-        do(["systemctl", "daemon-reload"])
-        do(["systemctl", "enable", "--quiet", place.unit])
+        units.write(place.unit_file, unit_text(seen, ""))
+        units.let_start(place.unit)
     if not seen.mounted:
-        do(["mount", place.where] if seen.fstab else ["systemctl", "start", place.unit], hint=f"Ask: journalctl -u {place.unit}")
+        if seen.fstab:
+            do(["mount", place.where], hint=f"Ask: journalctl -u {place.unit}")
+        else:
+            units.start(place.unit)
     files.own(place.where, place.account)
     os.chmod(place.where, place.mode)
 

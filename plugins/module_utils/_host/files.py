@@ -30,6 +30,29 @@ def look(path: str) -> Kept:
     return Kept(text, stat.S_IMODE(about.st_mode), owner_name(about.st_uid))
 
 
+class Folder(NamedTuple):
+    """A folder: whether it is there, its mode and its owner's name."""
+
+    exists: bool
+    mode: int
+    owner: str
+
+
+def look_at_folder(path: str) -> Folder:
+    """Look at a folder."""
+    try:
+        about = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return Folder(False, 0, "")
+    return Folder(True, stat.S_IMODE(about.st_mode), owner_name(about.st_uid))
+
+
+def make_folder(path: str, mode: int, owner: str) -> None:
+    """Make a folder if there is none, and give it, not what is in it, to an account."""
+    os.makedirs(path, exist_ok=True)
+    guard(path, mode, owner)
+
+
 def owner_name(number: int) -> str:
     """Return the name of an account, or its number when nobody has it."""
     try:
@@ -58,6 +81,12 @@ def replace_bytes(path: str, content: bytes, mode: int, owner: str = "") -> None
         if os.path.exists(fresh):
             os.unlink(fresh)
         raise
+
+
+def guard(path: str, mode: int, owner: str) -> None:
+    """Give a file to an account, with this mode, and leave what is in it."""
+    own(path, owner)
+    os.chmod(path, mode)
 
 
 def own(file: Union[int, str], owner: str) -> None:

@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup import reading, scheduling
-from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule import history
+from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule import history, runner
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.history import History
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.job import Observed, _planned, _refuse_late, _removal
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.live import Live, Seen, _instant, calendar_of, periods
-from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.program import archive
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.units import File, wish_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.watch import problems_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import run
+from ansible_collections.paas.hardening.plugins.module_utils._host.archive import archive
 from tests.backup.asking import key_file, parameters
 
 # A Python without Ansible and without anything else that is not its own.
@@ -223,7 +223,7 @@ def test_times_of_systemctl_are_read_in_both_ways() -> None:
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("program") / "backup.pyz"
-    path.write_bytes(archive())
+    path.write_bytes(archive(runner.__name__))
     return path
 
 
@@ -235,7 +235,7 @@ def started(program: Path, folder: Path, *words: str, **changed: Any) -> subproc
 
 
 def test_the_program_is_the_same_each_time_and_needs_no_ansible(program: Path, tmp_path: Path) -> None:
-    assert archive() == program.read_bytes()
+    assert archive(runner.__name__) == program.read_bytes()
     ready = started(program, tmp_path, "--look")
     assert (ready.returncode, ready.stdout, ready.stderr) == (0, "ready\n", "")
     Path(key_file(tmp_path)).chmod(0o644)

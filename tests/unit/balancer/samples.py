@@ -6,7 +6,7 @@ import datetime
 from typing import Any
 
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_load_balancer_plan import Observed
-from ansible_collections.paas.hardening.plugins.module_utils._host import files
+from ansible_collections.paas.hardening.plugins.module_utils._host import accounts, files, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.balancer import keepalived, nginx, service, tls
 from ansible_collections.paas.hardening.plugins.module_utils._host.balancer.wishes import ARGUMENTS, LISTENER_OPTIONS, Wish, wish_of
 
@@ -44,12 +44,12 @@ def observed(wanted: Wish, **changes: Any) -> Observed:
         here,
         certificates,
         {"lo": ("127.0.0.1",), "eth0": (OWN, VIRTUAL)},
-        service.Account(999, "/usr/sbin/nologin"),
+        accounts.Account(999, "/usr/sbin/nologin"),
         files.Kept(config.text, nginx.MODE, "root"),
         files.Kept(addresses.text, keepalived.MODE, "root") if addresses else NO_FILE,
         files.Kept(keepalived.script(wanted), keepalived.SCRIPT_MODE, "root"),
         {unit: files.Kept(service.drop_in(unit, wanted, "eth0"), service.DROP_IN_MODE, "root") for unit in service.DROP_INS},
-        {unit: service.Unit(True, True, False) for unit in service.DROP_INS},
+        {unit: units.State(True, True, False) for unit in service.DROP_INS},
         config.generation,
         addresses.generation if addresses else None,
     )._replace(**changes)

@@ -9,12 +9,12 @@ import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_load_balancer_plan import Planner, refusal_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_load_balancer_reach import attempts_of, holders
-from ansible_collections.paas.hardening.plugins.module_utils._host import files
+from ansible_collections.paas.hardening.plugins.module_utils._host import accounts, files, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.balancer import keepalived, nginx, service, tls
 from tests.unit.balancer.samples import CERTIFICATE, KEY, NO_FILE, NOW, OWN, PEER, VIRTUAL, listener, observed, secured, wish
 
 PAIR = wish(secured(server_names=["www.example.org"]), listener(), peers=[PEER], virtual_addresses=[f"{VIRTUAL}/24"])
-DOWN = service.Unit(False, False, False)
+DOWN = units.State(False, False, False)
 
 
 def planned(**changes: Any) -> list[tuple[str, str]]:
@@ -58,7 +58,7 @@ def test_a_bare_host_gets_everything_in_an_order_that_works() -> None:
     ]
 
 
-UNIT = service.Unit(True, True, False)
+UNIT = units.State(True, True, False)
 FAULTS: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
     "stopped": ({"units": {service.NGINX: UNIT._replace(active=False), service.KEEPALIVED: UNIT}}, [("Unit", "running")]),
     "masked": ({"units": {service.NGINX: DOWN._replace(masked=True), service.KEEPALIVED: UNIT}}, [("Unit", "at boot"), ("Unit", "running")]),
@@ -66,7 +66,7 @@ FAULTS: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
     "no answer": ({"served": None}, [("Unit", "reloaded")]),
     "a script that others can write": ({"script": files.Kept(keepalived.script(PAIR), 0o777, "root")}, [("File", "mode")]),
     "a script that says yes": ({"script": files.Kept("#!/bin/sh\n", 0o755, "root")}, [("File", "content")]),
-    "an account that can log in": ({"account": service.Account(999, "/bin/bash")}, [("Account", "account")]),
+    "an account that can log in": ({"account": accounts.Account(999, "/bin/bash")}, [("Account", "account")]),
     "keepalived told otherwise": ({"told": "0" * 64}, [("Unit", "reloaded")]),
     "keepalived does not check": ({"told": None}, [("Unit", "reloaded")]),
     "keepalived's file by hand": ({"addresses_config": files.Kept("x", 0o600, "root")}, [("File", "content"), ("Unit", "reloaded")]),

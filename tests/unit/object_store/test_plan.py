@@ -9,7 +9,7 @@ import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_object_store_plan import Live, Observed, Planner
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Change
-from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, files
+from ansible_collections.paas.hardening.plugins.module_utils._host import accounts, certificates, disk, files, program
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server import buckets, policies, service, xfs
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.identities import Accounts, Directory, Iam
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.wishes import Wish
@@ -35,19 +35,18 @@ def storage(wanted: Wish, **more: Any) -> tuple[disk.Seen, ...]:
 
 def bare(wanted: Wish) -> Observed:
     links = dict.fromkeys(service.links_of(wanted), "")
-    folders = dict.fromkeys(service.folders_of(wanted), service.Folder(False, 0, ""))
-    seen = service.Seen((), "", "", 0, NO_FILE, NO_FILE, (), links, folders, False, None, False)
+    folders = dict.fromkeys(service.folders_of(wanted), files.Folder(False, 0, ""))
+    seen = service.Seen((), None, program.Seen("", 0), NO_FILE, NO_FILE, (), links, folders, False, None, False)
     return Observed(seen, storage(wanted), xfs.Seen((), NO_FILE, NO_FILE, False), NO_TLS, False, None, (), 0.0, NOW)
 
 
 def good(wanted: Wish, directory: Directory = DIRECTORY) -> Observed:
-    process = service.Process(7, tuple(wanted.backend.command(wanted.places)), {"PATH": "/bin", **wanted.variables}, True, 1000.0)
-    folders = {path: service.Folder(True, mode, "object-store") for path, mode in service.folders_of(wanted).items()}
+    process = program.Process(7, tuple(wanted.backend.command(wanted.places)), {"PATH": "/bin", **wanted.variables}, True, 1000.0)
+    folders = {path: files.Folder(True, mode, "object-store") for path, mode in service.folders_of(wanted).items()}
     seen = service.Seen(
         (),
-        "/usr/sbin/nologin",
-        wanted.digest,
-        0o755,
+        accounts.Account(999, "/usr/sbin/nologin"),
+        program.Seen(wanted.program.digest, 0o755),
         files.Kept(service.environment_text(wanted.variables), 0o600, "root"),
         files.Kept(service.unit_text(wanted), 0o644, "root"),
         (),

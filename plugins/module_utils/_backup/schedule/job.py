@@ -19,14 +19,13 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.durable imp
 from ansible_collections.paas.hardening.plugins.module_utils._backup.duration import seconds_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.manifest import moment
 from ansible_collections.paas.hardening.plugins.module_utils._backup.recovery_point import ARGUMENTS, SOURCE
-from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule import live, watch
+from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule import live, runner, watch
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.live import Live
-from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.program import archive
-from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.runner import LOOK
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.units import File, Places, Wish, places_of, wish_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Finding, Proof, status_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
+from ansible_collections.paas.hardening.plugins.module_utils._host.archive import archive
 from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask, do
 from ansible_collections.paas.hardening.plugins.module_utils._host.files import replace_bytes
 from ansible_collections.paas.hardening.plugins.module_utils._host.lifeline import tied
@@ -58,7 +57,7 @@ class Schedule:
         """Look at files and units. Raises Invalid for a time that systemd does not know, and for an account that is not there."""
         if self._wish is not None and not self._files:
             _refuse_late(self._wish, live.periods(self._wish.calendar)[0])
-            self._files = self._wish.files(archive(), live.home_of(self._wish.account))
+            self._files = self._wish.files(archive(runner.__name__), live.home_of(self._wish.account))
         return Observed(time.time(), live.look(self._places), self._files)
 
     def plan(self, observed: Observed) -> Plan:
@@ -118,7 +117,7 @@ class Schedule:
         due = last.live.next > last.now - 1 or last.live.running
         checks = [Check(f"the next run of {self._places.timer}", "comes", moment(last.live.next) if last.live.next else "never", PASS if due else FAIL)]
         account = pwd.getpwnam(wish.account)
-        words = [*wish.command()[:-1], LOOK, wish.command()[-1]]
+        words = [*wish.command()[:-1], runner.LOOK, wish.command()[-1]]
         said = ask(tied(words, account=(account.pw_uid, account.pw_gid)))
         answer = (said.output.strip() or said.complaint.strip()[-500:] or f"status {said.status}").replace("\n", " ")
         checks.append(Check(f"the program as {wish.account}", "ready", answer, PASS if said.status == 0 and answer == "ready" else FAIL))

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import shutil
 import signal
 import socket
 import tempfile
 import time
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import MissingDependency, Refused
-from ansible_collections.paas.hardening.plugins.module_utils._host import files
+from ansible_collections.paas.hardening.plugins.module_utils._host import accounts, files, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.balancer import keepalived, nginx, tls
 from ansible_collections.paas.hardening.plugins.module_utils._host.balancer.wishes import Wish
 from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask, do
@@ -54,27 +52,6 @@ _RELOAD, _CHECK, _OLD = 15.0, 15.0, 5.0
 _PAUSE = 0.1
 _IN_A_ROW = 6
 _LOCAL = 2.0
-_ACCOUNT_SHELLS = ("/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false")
-
-
-class Unit(NamedTuple):
-    """A unit of systemd: whether it runs, whether it is started at boot, and whether somebody has put it out of reach."""
-
-    active: bool
-    enabled: bool
-    masked: bool
-
-
-class Account(NamedTuple):
-    """The account that the check runs as: its number and its shell."""
-
-    number: int
-    shell: str
-
-    @property
-    def harmless(self) -> bool:
-        """Nobody can log in as it, and it is not root."""
-        return self.number != 0 and self.shell in _ACCOUNT_SHELLS
 
 
 class Seen(NamedTuple):
@@ -84,12 +61,12 @@ class Seen(NamedTuple):
     circumstances: nginx.Circumstances
     certificates: Tuple[tls.Seen, ...]
     interfaces: Dict[str, Tuple[str, ...]]
-    account: Optional[Account]
+    account: Optional[accounts.Account]
     config: files.Kept
     addresses_config: files.Kept
     script: files.Kept
     drop_ins: Dict[str, files.Kept]
-    units: Dict[str, Unit]
+    units: Dict[str, units.State]
     served: Optional[str]
     told: Optional[str]
 
@@ -104,8 +81,7 @@ class Seen(NamedTuple):
 
 def look(wish: Wish) -> Seen:
     """Look at all of it. Raises MissingDependency on a host without systemd."""
-    if not os.path.isdir("/run/systemd/system"):
-        raise MissingDependency("This host does not run systemd.", "nginx and keepalived are started and watched by it.", subject="systemd")
+    units.require("nginx and keepalived are started and watched by it.")
     there = {name: shutil.which(name, path=_PLACES) is not None for name in ("nginx", "keepalived")}
     wanted = [
         ("nginx", not there["nginx"]),
@@ -120,12 +96,12 @@ def look(wish: Wish) -> Seen:
         nginx.Circumstances(version, os.path.exists("/proc/net/if_inet6"), {one.path: one.text or "" for one in certificates}),
         certificates,
         _interfaces(),
-        _account(),
+        accounts.look(keepalived.ACCOUNT),
         files.look(nginx.FILE),
         files.look(keepalived.FILE),
         files.look(keepalived.SCRIPT),
         {unit: files.look(path) for unit, path in DROP_INS.items()},
-        _units(),
+        units.states((NGINX, KEEPALIVED)),
         served(wish.status_port),
         told(),
     )
@@ -134,23 +110,6 @@ def look(wish: Wish) -> Seen:
 def _interfaces() -> Dict[str, Tuple[str, ...]]:
     listed = json.loads(do(["ip", "-json", "address", "show"]) or "[]")
     return {str(one["ifname"]): tuple(str(entry["local"]) for entry in one.get("addr_info", ()) if "local" in entry) for one in listed if "ifname" in one}
-
-
-def _account() -> Optional[Account]:
-    try:
-        found = pwd.getpwnam(keepalived.ACCOUNT)
-    except KeyError:
-        return None
-    return Account(found.pw_uid, found.pw_shell)
-
-
-def _units() -> Dict[str, Unit]:
-    found = {}
-    for unit in (NGINX, KEEPALIVED):
-        words = ask(["systemctl", "show", "--property=LoadState,ActiveState,UnitFileState", unit]).output.split()
-        active = "ActiveState=active" in words or "ActiveState=reloading" in words
-        found[unit] = Unit(active, "UnitFileState=enabled" in words, "LoadState=masked" in words)
-    return found
 
 
 def served(port: int) -> Optional[str]:
@@ -222,18 +181,6 @@ def _copy(folder: str, text: str) -> str:
 # Writing
 
 
-def make_account() -> None:
-    """Make the account of the check, or let nobody log in as it. Raises Failure."""
-    known = _account()
-    if known is None:
-        words = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", _ACCOUNT_SHELLS[0], keepalived.ACCOUNT]
-        do(words, hint="Is the account's name taken by a group?")
-    elif known.number == 0:
-        raise Refused(f"The account {keepalived.ACCOUNT} is root by another name.", "Find out who made it, and remove it.", keepalived.ACCOUNT)
-    else:
-        do(["usermod", "--shell", _ACCOUNT_SHELLS[0], keepalived.ACCOUNT])
-
-
 def write(path: str, text: str, mode: int) -> None:
     """Write a file of root's, and its folder if need be."""
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
@@ -242,8 +189,7 @@ def write(path: str, text: str, mode: int) -> None:
 
 def write_drop_in(unit: str, text: str) -> None:
     """Write what stands beside a unit, and let systemd read it."""
-    write(DROP_INS[unit], text, DROP_IN_MODE)
-    do(["systemctl", "daemon-reload"])
+    units.write(DROP_INS[unit], text, DROP_IN_MODE)
 
 
 def remove(path: str) -> None:
@@ -255,29 +201,12 @@ def remove(path: str) -> None:
 # Telling the programs
 
 
-def let_start(unit: str) -> None:
-    """Start a unit at every boot. Raises Failure."""
-    do(["systemctl", "unmask", "--quiet", unit])
-    do(["systemctl", "enable", "--quiet", unit])
-
-
 def start(unit: str) -> bool:
     """Start a unit, or let it read its configuration when it runs by now, as after its installation; tell whether systemd says that it runs."""
-    if _units()[unit].active:
-        return read_anew(unit)
+    if units.state(unit).active:
+        return units.read_anew(unit)
     do(["systemctl", "unmask", "--quiet", unit])
-    ask(["systemctl", "reset-failed", unit])
-    return ask(["systemctl", "start", unit], seconds=120).status == 0
-
-
-def stop(unit: str) -> None:
-    """Stop a unit, also at boot. Raises Failure."""
-    do(["systemctl", "disable", "--quiet", "--now", unit], hint=f"Ask: journalctl -u {unit}")
-
-
-def read_anew(unit: str) -> bool:
-    """Let a running unit read its configuration; no connection and no address is lost by it. Tell whether systemd could ask it to."""
-    return ask(["systemctl", "reload", unit], seconds=60).status == 0
+    return units.begin(unit).status == 0
 
 
 def make_run_folder() -> None:
@@ -329,9 +258,3 @@ def last_words(path: str, lines: int = 3) -> str:
     """Return the end of a log, for a message."""
     found: Sequence[str] = (files.look(path).text or "").splitlines()[-lines:]
     return " / ".join(found)[-600:]
-
-
-def journal(unit: str) -> str:
-    """Return the last that a unit said."""
-    listed: List[str] = ask(["journalctl", "--unit", unit, "--lines=4", "--output=cat", "--no-pager"]).output.splitlines()
-    return " / ".join(listed)[-600:]

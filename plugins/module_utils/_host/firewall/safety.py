@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple, Optional
 
+from ansible_collections.paas.hardening.plugins.module_utils._host import units
 from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask, do
 
 TIMER = "paas-hardening-firewall-rollback"
@@ -24,7 +25,7 @@ class Client(NamedTuple):
 
 def armed() -> bool:
     """Tell whether the host will take rules back by itself."""
-    return ask(["systemctl", "is-active", "--quiet", f"{TIMER}.timer"]).status == 0
+    return units.state(f"{TIMER}.timer").active
 
 
 def arm(undoing: str, seconds: int) -> None:

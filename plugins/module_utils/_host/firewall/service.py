@@ -9,9 +9,7 @@ import os
 import shutil
 from typing import NamedTuple, Optional
 
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import MissingDependency
-from ansible_collections.paas.hardening.plugins.module_utils._host import files
-from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask, do
+from ansible_collections.paas.hardening.plugins.module_utils._host import files, units
 
 FILE = "/etc/paas-hardening/firewall.nft"
 UNIT = "paas-hardening-firewall.service"
@@ -53,11 +51,10 @@ class Kept(NamedTuple):
 
 def look() -> Kept:
     """Read all of it. Raises MissingDependency on a host without systemd."""
-    if not os.path.isdir("/run/systemd/system"):
-        raise MissingDependency("This host does not run systemd.", "The firewall is loaded at boot by a unit of systemd.", subject="systemd")
-    shown = ask(["systemctl", "show", "--property=UnitFileState,ActiveState", UNIT]).output.split()
+    units.require("The firewall is loaded at boot by a unit of systemd.")
+    state = units.state(UNIT)
     ruleset = files.look(FILE)
-    return Kept(ruleset.text, ruleset.mode, files.look(UNIT_FILE).text, "UnitFileState=enabled" in shown, "ActiveState=active" in shown)
+    return Kept(ruleset.text, ruleset.mode, files.look(UNIT_FILE).text, state.enabled, state.active)
 
 
 def unit_text() -> str:
@@ -75,6 +72,6 @@ def install_unit() -> None:
     """Write the unit's file, and let it run now and at each boot. Raises Failure when systemd does not take it, or nft not the file."""
     if files.look(UNIT_FILE).text != unit_text():
         files.replace(UNIT_FILE, unit_text(), _UNIT_MODE)
-    do(["systemctl", "daemon-reload"])
-    do(["systemctl", "enable", "--quiet", UNIT])
-    do(["systemctl", "restart", UNIT], hint=f"Ask: journalctl -u {UNIT}")
+    units.read_files()
+    units.let_start(UNIT)
+    units.restart(UNIT)

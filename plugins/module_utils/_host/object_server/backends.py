@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Dict, List, Mapping, NamedTuple, Tuple
 
+from ansible_collections.paas.hardening.plugins.module_utils._host import program
+
 # How a server keeps identities: in an IAM of its own, with policies; or as accounts, which the policies of buckets let in.
 IAM, ACCOUNTS = "iam", "accounts"
 
@@ -17,7 +19,6 @@ OURS = "/etc/paas-hardening/object-store"
 ENVIRONMENT_FILE = f"{OURS}/environment"
 # A folder with the certificate under the names that the server looks for.
 TLS_FOLDER = f"{OURS}/tls"
-PROGRAMS = "/usr/local/lib/paas-hardening"
 DATA = "/srv/objects"
 
 
@@ -53,7 +54,7 @@ class Backend(NamedTuple):
 
     @property
     def program(self) -> str:
-        return f"{PROGRAMS}/{self.name}"
+        return f"{program.FOLDER}/{self.name}"
 
     def command(self, places: Places) -> List[str]:
         """Return the words that the server is started with."""

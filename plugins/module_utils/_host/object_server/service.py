@@ -5,24 +5,17 @@
 
 from __future__ import annotations
 
-import grp
-import hashlib
 import os
-import pwd
 import shutil
-import stat
 import time
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, MissingDependency, Refused, RolloutFailed, TimedOut
-from ansible_collections.paas.hardening.plugins.module_utils._host import files, units
-from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask, do
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, RolloutFailed, TimedOut
+from ansible_collections.paas.hardening.plugins.module_utils._host import accounts, files, program, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.backends import (
     ACCOUNT,
-    DATA,
     ENVIRONMENT_FILE,
     OURS,
-    PROGRAMS,
     TLS_FOLDER,
     UNIT,
     UNIT_FILE,
@@ -31,8 +24,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.object_server
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.wishes import Wish
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.signed import Client, shown_certificate
 
-ENVIRONMENT_MODE, UNIT_MODE, PROGRAM_MODE = 0o600, 0o644, 0o755
-_SHELL = "/usr/sbin/nologin"
+ENVIRONMENT_MODE = 0o600
 _PRIVILEGED = 1024
 # Seconds: until a stopped server has ended, until one that was started is well, and until it has read its certificate.
 _STOP, _START, _RELOAD, _PAUSE = 180.0, 60.0, 15.0, 0.2
@@ -64,93 +56,48 @@ CapabilityBoundingSet={capabilities}
 AmbientCapabilities={capabilities}
 ProtectSystem=strict
 ReadWritePaths={volumes}
-ProtectHome=yes
-ProtectProc=invisible
-ProtectClock=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectControlGroups=yes
-PrivateTmp=yes
-PrivateDevices=yes
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallErrorNumber=EPERM
-
+{fences}
 [Install]
 WantedBy=multi-user.target
 """
-
-
-class Process(NamedTuple):
-    """The process that runs: its number, its command line, its environment, whether its program is the file that is there now, and since when it runs."""
-
-    number: int
-    words: Tuple[str, ...]
-    environment: Mapping[str, str]
-    current: bool
-    since: float
-
-    def __repr__(self) -> str:
-        return f"Process({self.number})"
-
-
-class Folder(NamedTuple):
-    """A folder: whether it is there, its mode and its owner's name."""
-
-    exists: bool
-    mode: int
-    owner: str
 
 
 class Seen(NamedTuple):
     """What is on this host. ``digest`` is that of the program (empty: there is none), ``links`` are the names under which the server finds its certificate."""
 
     missing: Tuple[str, ...]
-    account: str
-    digest: str
-    program_mode: int
+    account: Optional[accounts.Account]
+    binary: program.Seen
     environment: files.Kept
     unit: files.Kept
     drop_ins: Tuple[str, ...]
     links: Mapping[str, str]
-    folders: Mapping[str, Folder]
+    folders: Mapping[str, files.Folder]
     enabled: bool
-    process: Optional[Process]
+    process: Optional[program.Process]
     used: bool
 
     def __repr__(self) -> str:
-        return f"Seen(digest={self.digest!r}, process={self.process!r})"
+        return f"Seen(binary={self.binary!r}, process={self.process!r})"
 
 
 def look(wish: Wish, more: Sequence[Tuple[str, str]] = ()) -> Seen:
     """Look at all of it. ``more`` are programs that are needed beside, with their packages. Raises MissingDependency on a host without systemd."""
-    if not os.path.isdir("/run/systemd/system"):
-        raise MissingDependency("This host does not run systemd.", "The server is a service of systemd.", subject="systemd")
-    program = wish.backend.program
+    units.require("The server is a service of systemd.")
+    kept = program.look(wish.backend.program)
     shown = units.shown(UNIT, ("UnitFileState", "MainPID", "DropInPaths"))
     needed = (("openssl", "openssl"), *more)
-    exists = os.path.isfile(program)
     return Seen(
         tuple(package for name, package in needed if shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin") is None),
-        _shell_of(ACCOUNT),
-        digest_of(program) if exists else "",
-        stat.S_IMODE(os.stat(program).st_mode) if exists else 0,
+        accounts.look(ACCOUNT),
+        kept,
         files.look(ENVIRONMENT_FILE),
         files.look(UNIT_FILE),
-        # Those of the distribution are for all units.
-        tuple(path for path in shown.get("DropInPaths", "").split() if path.startswith(("/etc/", "/run/"))),
+        units.drop_ins(shown.get("DropInPaths", "")),
         {name: _target(f"{TLS_FOLDER}/{name}") for name in links_of(wish)},
-        {path: _folder(path) for path in folders_of(wish)},
+        {path: files.look_at_folder(path) for path in folders_of(wish)},
         shown.get("UnitFileState") == "enabled",
-        _process(int(shown.get("MainPID") or 0), program),
+        program.process_of(UNIT, int(shown.get("MainPID") or 0), wish.backend.program),
         any(os.path.isdir(volume) and bool(_names_in(volume)) for volume in wish.places.volumes),
     )
 
@@ -160,48 +107,8 @@ def _names_in(folder: str) -> List[str]:
     return [name for name in os.listdir(folder) if name != "lost+found" and (not os.path.isdir(f"{folder}/{name}") or os.listdir(f"{folder}/{name}"))]
 
 
-def _shell_of(account: str) -> str:
-    """Return the shell of an account, empty when there is none."""
-    try:
-        return pwd.getpwnam(account).pw_shell or "/bin/sh"
-    except KeyError:
-        return ""
-
-
 def _target(path: str) -> str:
     return os.readlink(path) if os.path.islink(path) else ""
-
-
-def _folder(path: str) -> Folder:
-    try:
-        about = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return Folder(False, 0, "")
-    return Folder(True, stat.S_IMODE(about.st_mode), files.owner_name(about.st_uid))
-
-
-def _process(number: int, program: str) -> Optional[Process]:
-    if not number:
-        return None
-    try:
-        with open(f"/proc/{number}/cmdline", "rb") as file:
-            words = file.read().decode(errors="replace").rstrip("\0").split("\0")
-        with open(f"/proc/{number}/environ", "rb") as file:
-            pairs = [pair.partition("=") for pair in file.read().decode(errors="replace").split("\0") if pair]
-        current = os.path.exists(program) and os.path.samefile(f"/proc/{number}/exe", program)
-    except OSError:
-        # It ended meanwhile.
-        return None
-    return Process(number, tuple(words), {name: value for name, _equals, value in pairs}, current, units.begun(UNIT))
-
-
-def digest_of(path: str) -> str:
-    """Return the SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for piece in iter(lambda: file.read(1 << 20), b""):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 # What it has to be. Pure.
@@ -233,6 +140,7 @@ def unit_text(wish: Wish) -> str:
         account=ACCOUNT,
         environment=ENVIRONMENT_FILE,
         command=" ".join(wish.backend.command(wish.places)),
+        fences=units.FENCES,
         capabilities="CAP_NET_BIND_SERVICE" if wish.places.port < _PRIVILEGED else "",
     )
 
@@ -273,67 +181,6 @@ def unit_time() -> float:
 # Doing
 
 
-def make_account() -> None:
-    """Make the account: of the system, without a home, without a shell. Raises Failure."""
-    if _shell_of(ACCOUNT):
-        do(["usermod", "--shell", _SHELL, ACCOUNT])
-        return
-    group = ["--gid", ACCOUNT] if _has_group() else ["--user-group"]
-    do(["useradd", "--system", "--no-create-home", "--home-dir", DATA, "--shell", _SHELL, *group, ACCOUNT])
-
-
-def _has_group() -> bool:
-    try:
-        grp.getgrnam(ACCOUNT)
-    except KeyError:
-        return False
-    return True
-
-
-def put_program(wish: Wish) -> None:
-    """Put the given program in its place, and keep the former one beside it until the server is well. Raises Refused when it is not the one that was named."""
-    program = wish.backend.program
-    if os.path.isfile(program) and digest_of(program) == wish.digest:
-        os.chmod(program, PROGRAM_MODE)
-        os.chown(program, 0, 0)
-        return
-    if not wish.binary:
-        raise ProgramNeeded(f"The program of {wish.backend.title} is not on this host.", "Give its file as binary (object_store_server_binary).", "binary")
-    if not os.path.isfile(wish.binary):
-        raise Refused(f"binary is {wish.binary}, and there is no such file.", "Give the file of the program, and its SHA-256.", "binary")
-    os.makedirs(PROGRAMS, mode=0o755, exist_ok=True)
-    fresh = f"{program}.new"
-    try:
-        shutil.copyfile(wish.binary, fresh)
-        found = digest_of(fresh)
-        if found != wish.digest:
-            raise Refused(f"The SHA-256 of {wish.binary} is {found}, not {wish.digest}.", "It is not the program that you trust: get it anew.", "binary_sha256")
-        os.chmod(fresh, PROGRAM_MODE)
-        if os.path.isfile(program):
-            shutil.copy2(program, _former(program))
-        os.replace(fresh, program)
-    finally:
-        if os.path.exists(fresh):
-            os.unlink(fresh)
-
-
-class ProgramNeeded(Failure):
-    """The program has to be brought to the host first. Nothing was written."""
-
-    reason = "ProgramNeeded"
-
-
-def _former(program: str) -> str:
-    return f"{program}.former"
-
-
-def make_folder(path: str, mode: int) -> None:
-    """Make a folder if there is none, and give it, not what is in it, to the account."""
-    os.makedirs(path, exist_ok=True)
-    files.own(path, ACCOUNT)
-    os.chmod(path, mode)
-
-
 def link(name: str, target: str) -> None:
     """Let the server find a file of its certificate under a name."""
     os.makedirs(TLS_FOLDER, mode=0o755, exist_ok=True)
@@ -350,37 +197,21 @@ def write_environment(text: str) -> None:
     files.replace(ENVIRONMENT_FILE, text, ENVIRONMENT_MODE)
 
 
-def write_unit(text: str) -> None:
-    """Write the unit, and let systemd read it. Raises Failure."""
-    files.replace(UNIT_FILE, text, UNIT_MODE)
-    do(["systemctl", "daemon-reload"])
-
-
-def enable() -> None:
-    """Start it at every boot."""
-    do(["systemctl", "enable", "--quiet", UNIT])
-
-
 def start(client: Client, paths: Sequence[str], verb: str = "start") -> None:
     """Start the server, or restart it, and wait until it says that it is well. Raises RolloutFailed with what its log says."""
-    do(["systemctl", "daemon-reload"])
-    ask(["systemctl", "reset-failed", UNIT])
-    ended = ask(["systemctl", verb, UNIT], seconds=_STOP)
+    ended = units.begin(UNIT, verb, _STOP)
     deadline = time.monotonic() + _START
     unwell = f"systemctl {verb} ended with {ended.status}"
     while ended.status == 0 and time.monotonic() < deadline:
         unwell = illness(client, paths)
         if not unwell:
-            for program in os.listdir(PROGRAMS):
-                if program.endswith(".former"):
-                    os.unlink(f"{PROGRAMS}/{program}")
+            program.forget_former()
             return
         state = units.shown(UNIT, ("ActiveState", "NRestarts"))
         if state.get("ActiveState") == "failed" or int(state.get("NRestarts") or 0) >= _TRIES:
             break
         time.sleep(_PAUSE)
-    log = ask(["journalctl", "--no-pager", "--quiet", "--output=cat", "--lines=5", f"--unit={UNIT}"]).output.splitlines()
-    raise RolloutFailed(f"The server does not start ({unwell}): {' / '.join(log)[-800:]}", f"Ask: journalctl -u {UNIT}", subject=UNIT)
+    raise RolloutFailed(f"The server does not start ({unwell}): {units.journal(UNIT)}", f"Ask: journalctl -u {UNIT}", subject=UNIT)
 
 
 def illness(client: Client, paths: Sequence[str]) -> str:
@@ -397,7 +228,8 @@ def illness(client: Client, paths: Sequence[str]) -> str:
 
 def reload(wanted: bytes, places: Places) -> None:
     """Let the server read its certificate anew, and wait until it shows that one (DER). Raises TimedOut."""
-    do(["systemctl", "reload", UNIT])
+    if not units.read_anew(UNIT):
+        raise RolloutFailed("The server cannot be told to read its certificate.", f"Ask: journalctl -u {UNIT}", UNIT)
     deadline = time.monotonic() + _RELOAD
     while shown_certificate(places.address, places.port) != wanted:
         if time.monotonic() > deadline:
@@ -415,11 +247,10 @@ class Before(NamedTuple):
         return "Before()"
 
 
-def put_back(before: Before, program: str) -> None:
+def put_back(before: Before, path: str) -> None:
     """Make program, environment and unit what they were. What was not there before is left, so that it can be looked at."""
-    if os.path.exists(_former(program)):
-        os.replace(_former(program), program)
+    program.put_back(path)
     if before.environment is not None:
         write_environment(before.environment)
     if before.unit is not None:
-        write_unit(before.unit)
+        units.write(UNIT_FILE, before.unit)

@@ -10,7 +10,7 @@ import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
-from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, files
+from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, files, program
 from ansible_collections.paas.hardening.plugins.module_utils._host.addresses import address_of
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.backends import ACCOUNT, BACKENDS, DATA, OURS, Backend, Places
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.policies import READ, WRITE
@@ -90,8 +90,7 @@ class Wish(NamedTuple):
     """What there has to be on one host. ``names`` are the names and addresses in the certificate, the first being the host's own."""
 
     backend: Backend
-    binary: str
-    digest: str
+    program: program.Wanted
     places: Places
     disks: Tuple[Tuple[disk.Place, str], ...]
     names: Tuple[str, ...]
@@ -120,17 +119,14 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
             raise Invalid(f"{name} is {params[name]}.", f"Give {least} to {most}.", name)
     if not re.fullmatch(r"[a-z0-9-]{1,32}", params["region"]):
         raise Invalid(f"region is {params['region']!r}.", "Give letters, digits and hyphens, like us-east-1.", "region")
-    digest = params["binary_sha256"].strip().lower()
-    if not re.fullmatch(r"[0-9a-f]{64}", digest):
-        raise Invalid("binary_sha256 is no SHA-256.", "Give the 64 hexadecimal digits that sha256sum shows of the program you trust.", "binary_sha256")
+    digest = program.digest_given(params["binary_sha256"])
     disks = _disks(params["data_disks"], backend)
     volumes = tuple(place.where for place, _device in disks) or (f"{DATA}/disk1",)
     buckets = _buckets(params["buckets"])
     ours = certificates.Places(f"{OURS}/server.crt", f"{OURS}/server.key", f"{OURS}/ca.crt", ACCOUNT, "Object store")
     return Wish(
         backend,
-        params["binary"] if params["remote_src"] else "",
-        digest,
+        program.Wanted(backend.program, digest, params["binary"] if params["remote_src"] else "", backend.title, "object_store_server"),
         Places(address, params["listen_port"], params["region"], volumes),
         disks,
         names,

@@ -9,13 +9,13 @@ import os
 import shutil
 from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._host import files
+from ansible_collections.paas.hardening.plugins.module_utils._host import files, program, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.command import do
-from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.backends import PROGRAMS, UNIT
+from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.backends import UNIT
 
 UNIT_NAME = "object-store-xfs.service"
 XFS_UNIT_FILE = f"/etc/systemd/system/{UNIT_NAME}"
-SCRIPT = f"{PROGRAMS}/object-store-xfs"
+SCRIPT = f"{program.FOLDER}/object-store-xfs"
 KINDS = ("EIO", "ENOSPC", "default")
 _SCRIPT_TEXT = """#!/bin/sh
 # Managed by paas.hardening.object_store_server. Arguments: folders that XFS is mounted on.
@@ -106,11 +106,10 @@ def unit_text(folders: Sequence[str]) -> str:
 
 def write(folders: Sequence[str]) -> None:
     """Write what sets them at boot. Raises Failure."""
-    os.makedirs(PROGRAMS, mode=0o755, exist_ok=True)
+    os.makedirs(program.FOLDER, mode=0o755, exist_ok=True)
     files.replace(SCRIPT, script_text(), 0o755)
-    files.replace(XFS_UNIT_FILE, unit_text(folders), 0o644)
-    do(["systemctl", "daemon-reload"])
-    do(["systemctl", "enable", "--quiet", UNIT_NAME])
+    units.write(XFS_UNIT_FILE, unit_text(folders))
+    units.let_start(UNIT_NAME)
 
 
 def set_now(folders: Sequence[str]) -> None:

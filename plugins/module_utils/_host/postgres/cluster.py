@@ -13,8 +13,8 @@ import time
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, RolloutFailed, TimedOut, Unavailable
-from ansible_collections.paas.hardening.plugins.module_utils._host import files, packages
-from ansible_collections.paas.hardening.plugins.module_utils._host.command import Ended, ask, do
+from ansible_collections.paas.hardening.plugins.module_utils._host import files, packages, units
+from ansible_collections.paas.hardening.plugins.module_utils._host.command import Ended, ask
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import layout as places
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import live
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import ACCOUNT, NAME, PORT, SERVICE, Layout
@@ -95,7 +95,7 @@ def look(layout: Layout, more: Sequence[Tuple[str, str]] = (), read: Sequence[st
         include is not None,
         (main.text or "")[: include.start()].count("\n") + 1 if include else 0,
         "".join(line for line in (files.look(layout.start_file).text or "").splitlines() if not line.startswith("#")).strip(),
-        ask(["systemctl", "is-enabled", "--quiet", SERVICE]).status == 0,
+        units.state(SERVICE).enabled,
         max((os.stat(path).st_mtime for path in watched if os.path.exists(path)), default=0.0),
     )
 
@@ -195,15 +195,13 @@ def comment_out(path: str, numbers: Sequence[int]) -> None:
 def let_start(layout: Layout) -> None:
     """Start it at every boot."""
     files.replace(layout.start_file, "# Managed by paas.hardening.postgres_server.\nauto\n", CONFIG_MODE, ACCOUNT)
-    do(["systemctl", "daemon-reload"])
-    do(["systemctl", "enable", "--quiet", SERVICE])
+    units.read_files()
+    units.let_start(SERVICE)
 
 
 def start(layout: Layout, verb: str = "start") -> None:
     """Start the server, or restart it, and wait until it answers. Raises RolloutFailed with what its log says."""
-    do(["systemctl", "daemon-reload"])
-    ask(["systemctl", "reset-failed", layout.unit])
-    ended = ask(["systemctl", verb, layout.unit], seconds=_START)
+    ended = units.begin(layout.unit, verb, _START)
     deadline = time.monotonic() + _RELOAD
     while ended.status == 0 and time.monotonic() < deadline:
         try:
@@ -211,7 +209,7 @@ def start(layout: Layout, verb: str = "start") -> None:
             return
         except Unavailable:
             # A standby that has not come to a consistent state yet refuses; a server that is not there never will answer.
-            if ask(["systemctl", "is-active", "--quiet", layout.unit]).status:
+            if not units.state(layout.unit).active:
                 break
             time.sleep(_PAUSE)
     log = (files.look(f"/var/log/postgresql/postgresql-{layout.major}-{NAME}.log").text or "").splitlines()[-5:]
@@ -220,7 +218,7 @@ def start(layout: Layout, verb: str = "start") -> None:
 
 def stop(layout: Layout) -> None:
     """Stop the server in good order: it ends when its standbys have everything. Raises Failure."""
-    do(["systemctl", "stop", layout.unit], hint=f"Ask: journalctl -u {layout.unit}", seconds=_START)
+    units.stop(layout.unit, _START)
 
 
 def reload(layout: Layout) -> None:

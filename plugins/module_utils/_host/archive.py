@@ -1,7 +1,7 @@
 # Copyright: the paas.hardening contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program that a timer runs: the very code that makes a recovery point now, in one file that needs Python and no Ansible."""
+"""The program that a timer runs: the very code that a run of Ansible uses, in one file that needs Python and no Ansible."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import io
 import zipfile
 from typing import Dict, Iterator, List, Set, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule import runner
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure
 
 _OURS = "ansible_collections.paas.hardening.plugins.module_utils"
-_MAIN = f"""import sys
+_MAIN = """import sys
 
-from {runner.__name__} import main
+from {module} import main
 
 sys.exit(main(sys.argv[1:]))
 """
@@ -25,11 +24,11 @@ sys.exit(main(sys.argv[1:]))
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def archive() -> bytes:
-    """Return the program: what the runner imports of this collection, found by its import statements, wherever it is loaded from now."""
-    files: Dict[str, bytes] = {"__main__.py": _MAIN.encode("ascii")}
+def archive(module: str) -> bytes:
+    """Return the program: a module with a ``main``, and what it imports of this collection, found by its import statements, wherever it is loaded from now."""
+    files: Dict[str, bytes] = {"__main__.py": _MAIN.format(module=module).encode("ascii")}
     seen: Set[str] = set()
-    left: List[str] = [runner.__name__]
+    left: List[str] = [module]
     while left:
         name = left.pop()
         if name in seen:
