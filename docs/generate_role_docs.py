@@ -34,6 +34,7 @@ ON_HOSTS: Mapping[str, Mapping[str, Any]] = {
         "postgres_server_roles": [{"name": "app", "password": "{{ app_database_password }}"}],
         "postgres_server_databases": [{"name": "app", "owner": "app"}],
     },
+    "postgres_archive": {"postgres_archive_cipher_pass_file": "/etc/paas/pgbackrest-pass"},
     "host_baseline": {"host_baseline_time_servers": ["ntp1.example.com"]},
     "object_store_server": {
         "object_store_server_binary": "files/minio",

@@ -17,6 +17,10 @@ description:
   - Of the platform's databases in the cluster, a dump and a checksum of every table are taken at one and the same moment. The dump is restored into a
     PostgreSQL server that this module starts, behind a socket in a folder of its own, and has to hold what was there at that moment. That server and its
     folder are gone afterwards.
+  - "A PostgreSQL on a host of its own is kept by pgBackRest (O(postgres.engine=pgbackrest)): a full backup or the differences to earlier ones, and its log.
+    A place in the log is named and promised, each segment up to there is looked for by its own name, since no engine's check sees a hole, and a server of
+    our own recovers to that very place. Every index, every page, a row that was written last, and the rows that you declare are read there. Backups go with
+    the points that need them, never before."
   - Of the platform's objects, those of its namespace and of its apps are written down without what belongs to one cluster and one moment, volumes and claims
     among them, in the order in which they can be made again. They are made in an empty API server and exported again, or, without one, judged by the live
     server in a dry run.
@@ -45,10 +49,11 @@ author:
 requirements:
   - for etcd the programs etcd, etcdctl and etcdutl, 3.5.10 or newer, of the release that the cluster runs
   - for postgres PostgreSQL's programs psql, pg_dump, pg_restore, initdb and postgres, 10 or newer, and no older release than the database
+  - for postgres by its engine pgbackrest the program pgbackrest, 2.55 or newer, psql, and the server programs of the very same major version
   - for buckets the program rclone, 1.75 or newer
   - for secrets the program age, 1.0 or newer
   - for volumes the program restic, 0.18 or newer
-  - for all but etcd and volumes the Python packages kubernetes and PyYAML
+  - for all but etcd, volumes and the engine pgbackrest the Python packages kubernetes and PyYAML
 options:
   state:
     description:
@@ -221,6 +226,18 @@ EXAMPLES = r"""
         - "{{ recipient_of_operations }}"  # age1...
         - "{{ recipient_on_paper }}"
   register: backup
+
+- name: Have a point of the PostgreSQL on this host each six hours, with all moments between them
+  paas.hardening.workflow_backup:
+    repository: /var/backups/paas
+    signing_key_file: /etc/paas/backup-signing-key
+    kinds: [postgres]
+    custody: reported
+    max_age: 6h
+    postgres:
+      engine: pgbackrest
+      rows: {app: {public.users: 1000}}
+    retention: {daily: 14, weekly: 8}
 
 - name: The same for RKE2, with all members compared, before an upgrade
   paas.hardening.workflow_backup:

@@ -74,6 +74,13 @@ options:
   restic:
     description: Path of restic. Without it, it is looked for in E(PATH).
     type: path
+  pgbackrest:
+    description: Path of pgBackRest. Without it, it is looked for in E(PATH).
+    type: path
+  pgbackrest_config:
+    description: Its configuration, readable by root and the server's account alone, by which the repository is reached from here.
+    type: path
+    default: /etc/pgbackrest.conf
 seealso:
   - module: paas.hardening.workflow_backup
   - module: paas.hardening.workflow_backup_info

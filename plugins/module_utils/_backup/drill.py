@@ -28,6 +28,9 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.manifest im
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.collect import Collected, kinds_in, served_kinds
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.kind import digest_of_files, read_objects
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.proof import prove_empty
+from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.engine import CONFIG as PGBACKREST_CONFIG
+from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.kind import drilled as archive_drilled
+from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.kind import is_archived
 from ansible_collections.paas.hardening.plugins.module_utils._backup.postgres.kind import kept, proved_in
 from ansible_collections.paas.hardening.plugins.module_utils._backup.recovery_point import KINDS, REPOSITORY_ARGUMENTS, repository
 from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.engine import find as find_restic
@@ -60,6 +63,8 @@ ARGUMENTS: Dict[str, Any] = merge(
         "age": {"type": "path"},
         "identity_file": {"type": "path", "no_log": False},
         "restic": {"type": "path"},
+        "pgbackrest": {"type": "path"},
+        "pgbackrest_config": {"type": "path", "default": PGBACKREST_CONFIG},
     },
 )
 
@@ -171,6 +176,8 @@ class Drill:
         return Drilled(proved.proof.checks, proved.seconds)
 
     def _postgres(self, point: Manifest, folder: str, deadline: Deadline) -> Drilled:
+        if is_archived(point.kinds["postgres"]):
+            return Drilled(*archive_drilled(self._params, point.kinds["postgres"], folder, self._catalogue.folder, deadline))
         dumps = kept(folder)
         there = find_server(self._params["server_folder"] or "", max(made.version for made, _expected in dumps.values()))
         client = find_client(self._params["client_folder"] or "", there.version)

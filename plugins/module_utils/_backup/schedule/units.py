@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.duration import seconds_of
+from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.engine import ENGINE as ARCHIVE
+from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.engine import working_folders
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
 
 ROOT = "root"
@@ -164,6 +166,8 @@ class Wish:
         places, repository, files = self.places, str(self.options["repository"]), "volumes" in self.options["kinds"]
         # The repository may not be there yet: the first run makes it.
         writable = [os.path.dirname(repository) if repository.rpartition("/")[0] else repository]
+        if _of_server(self.options):
+            writable += working_folders(str(self.options["postgres"]["config"]))
         writable += [folder for folder in (str(self.options["postgres"]["scratch_folder"]),) if not _below(folder, _PRIVATE)]
         document = {"options": self.options, "state": places.state}
         service = _SERVICE.format(
@@ -210,8 +214,9 @@ def wish_of(params: Mapping[str, Any], arguments: Mapping[str, Any], interpreter
         raise Invalid(f"schedule.on_failure is {on_failure!r}.", "Name a unit of systemd: tell-somebody.service.", "schedule.on_failure")
     options = {name: value for name, value in _absolute(params, arguments).items() if name not in ("schedule", "state")}
     _refuse_passing(options)
-    if "volumes" in options["kinds"] and schedule["account"] != ROOT:
-        raise Invalid(f"schedule.account is {schedule['account']}, and only root can keep volumes.", "Give them a schedule of their own.", "schedule.account")
+    if ("volumes" in options["kinds"] or _of_server(options)) and schedule["account"] != ROOT:
+        what = "volumes" if "volumes" in options["kinds"] else "a server's files"
+        raise Invalid(f"schedule.account is {schedule['account']}, and only root can keep {what}.", "Give them a schedule of their own.", "schedule.account")
     return Wish(
         places_of(schedule),
         calendar,
@@ -226,7 +231,8 @@ def wish_of(params: Mapping[str, Any], arguments: Mapping[str, Any], interpreter
 
 def _refuse_passing(options: Mapping[str, Any]) -> None:
     """Refuse what is there now, but not when the timer goes off. Raises Invalid."""
-    if set(options["kinds"]) - {"etcd", "volumes"}:
+    hosts_own = {"etcd", "volumes", "postgres"} if _of_server(options) else {"etcd", "volumes"}
+    if set(options["kinds"]) - hosts_own:
         kubeconfig = options["cluster"]["kubeconfig"]
         if not isinstance(kubeconfig, str) or not os.path.isabs(kubeconfig):
             raise Invalid(
@@ -237,6 +243,11 @@ def _refuse_passing(options: Mapping[str, Any]) -> None:
     for name in ("repository", "signing_key_file"):
         if _below(str(options[name]), _PRIVATE):
             raise Invalid(f"{name} lies in {_PRIVATE[0]} or {_PRIVATE[1]}.", "Every run has folders of its own there: give another place.", name)
+
+
+def _of_server(options: Mapping[str, Any]) -> bool:
+    """Tell whether a server of this very host is kept, for which nobody asks a cluster."""
+    return "postgres" in options["kinds"] and options["postgres"]["engine"] == ARCHIVE
 
 
 def _absolute(options: Mapping[str, Any], arguments: Mapping[str, Any]) -> Dict[str, Any]:

@@ -15,7 +15,7 @@ import signal
 import stat
 import subprocess
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Sequence
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import (
     Failure,
@@ -235,6 +235,43 @@ def scratch_server(there: ServerPrograms, client: Client, folder: str, account: 
             _end(process)
             for path in (data, sockets):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def recovering_server(there: ServerPrograms, client: Client, folder: str, data: str, settings: Mapping[str, str], deadline: Deadline) -> Iterator[Server]:
+    """Start a server on restored files, wait until its recovery has come to its end, and yield it as its superuser enters it: root alone can do so.
+
+    ``data`` belongs to the account of the server. ``folder`` is from private_folder; socket, access and log are there. At the end it is shut down in good
+    order, so that its files can be looked at. Raises NotProven when it does not come up or does not end well.
+    """
+    account, sockets = account_of(), os.path.join(folder, "socket")
+    if len(os.fsencode(sockets)) > _LONGEST_FOLDER:
+        raise Invalid(f"scratch_folder {os.path.dirname(folder)} has too long a path for a socket.", "Give one nearer to the root.", "scratch_folder")
+    os.mkdir(sockets, 0o700)
+    account.own(sockets)
+    written = {"hba": "local all all peer map=us\n", "ident": f"us root {SUPERUSER}\n", "config": ""}
+    for name, text in written.items():
+        path = os.path.join(folder, name)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(text)
+        account.own(path)
+    places = {f"{name}_file": os.path.join(folder, name) for name in written}
+    words = [f"--{name}={value}" for name, value in {**settings, **places, "unix_socket_directories": sockets}.items()]
+    with open(os.open(os.path.join(folder, "log"), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+b") as log:
+        process = _start([there.program("postgres"), "-D", data, *words], folder, account, log)
+        try:
+            server = Server(sockets, SUPERUSER, "postgres")
+            _wait(process, client, server, log, deadline)
+            yield server
+            process.send_signal(signal.SIGINT)
+            try:
+                status = process.wait(max(deadline.left, _END_SECONDS))
+            except subprocess.TimeoutExpired:
+                raise TimedOut(f"The restored server did not end within {deadline.seconds:.0f} s.", "Give it more time with timeout.", "postgres") from None
+            if status:
+                raise NotProven(f"The restored server did not end well: {_last_line(log)}.", "Look at the memory and the disk of this machine.", "postgres")
+        finally:
+            _end(process)
 
 
 def _start(command: Sequence[str], folder: str, account: Account, log: Any) -> subprocess.Popen[bytes]:
