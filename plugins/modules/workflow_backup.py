@@ -94,6 +94,11 @@ options:
       on_failure:
         description: A unit of systemd that is started when a run fails, for example one that tells somebody.
         type: str
+      metrics_file:
+        description:
+          - A file (*.prom) in the folder of node_exporter's textfile collector, which each run writes anew, however it ends. C(docs/backup-alerts.yml) has rules of
+            Prometheus for it. The folder has to be there, and the account has to be able to write to it.
+        type: path
   kinds:
     description:
       - What a point has to hold. One point holds all of them.

@@ -5,7 +5,6 @@ The tests tell one story, in this order.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests import labs
-from tests.backup.archive_site import ARCHIVE, AS_POSTGRES, DATA, REPOSITORY, Archive
+from tests.backup.archive_site import ARCHIVE, REPOSITORY, Archive
 from tests.contract.playbook import Run
 
 TABLE = "CREATE TABLE IF NOT EXISTS ledger (client int, number int, PRIMARY KEY (client, number));\n"
@@ -39,7 +38,7 @@ def test_the_roles_make_a_server_that_archives(site: Archive) -> None:
     site.roles().ok()
     assert site.sql("SHOW archive_mode", "postgres") == "on"
     assert '"cipher":"aes-256-cbc"' in site.pgbackrest("--output=json info")
-    assert site.roles().ok().changed() == {}
+    assert site.roles().ok().recap()["changed"] == 0
     site.sql("CREATE DATABASE app", "postgres")
     site.sql(TABLE + "INSERT INTO ledger SELECT 1000, n FROM generate_series(1, 50000) n;")
 
@@ -55,7 +54,9 @@ def test_a_point_is_taken_and_proved_once(site: Archive) -> None:
     about = done["point"]["kinds"]["postgres"]
     assert (about["kind"], about["holes"], [about["label"]]) == ("full", [], site.backups())
     whats = [check["what"] for check in done["proof"]["checks"]]
-    assert "pages with a wrong checksum" in whats and "rows of public.ledger in app" in whats and any("B-tree" in what for what in whats)
+    assert "pages with a wrong checksum" in whats
+    assert "rows of public.ledger in app" in whats
+    assert any("B-tree" in what for what in whats)
     again = result(site.keep(max_age="1h", rows=rows))
     assert (again["changed"], again["plan"]) == (False, [])
     refused = failure(site.keep(rows={"app": {"public.none": 1}}))
@@ -69,7 +70,8 @@ def test_no_secret_is_shown(site: Archive) -> None:
     site.host.run("systemctl stop watch")
     assert result(run)["changed"]
     lines = site.host.run("sort -u /srv/commands")
-    assert "pgbackrest" in lines and "restore" in lines and "recovery" not in site.passphrase
+    assert "pgbackrest" in lines
+    assert "restore" in lines
     places = "/srv/commands /var/log /etc/systemd /run/systemd /var/backups/paas /var/lib/postgresql"
     found = site.host.run(f"journalctl --no-pager > /srv/journal; grep -rlF -f /etc/paas/pass {places} /srv/journal || true", seconds=120)
     assert found == ""
@@ -101,12 +103,8 @@ def test_what_somebody_made_by_hand_stays_and_what_was_left_behind_goes(site: Ar
     site.pgbackrest("--type=full --no-expire-auto backup")
     by_hand = site.backups()[-1]
     # A run that was killed between its backup and its point leaves a backup with our mark.
-    identity = site.host.run(
-        f"python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))[\"identity\"])' {REPOSITORY}/repository 2>/dev/null || strings {REPOSITORY}/repository"
-    )
-    mark = re.search(r"[0-9a-f]{32}", identity)
-    assert mark, identity
-    site.pgbackrest(f"--type=incr --no-expire-auto --annotation=paas-hardening={mark.group(0)[:12]}-gone backup")
+    identity = result(site.do("workflow_backup_info"))["repository"]["identity"]
+    site.pgbackrest(f"--type=incr --no-expire-auto --annotation=paas-hardening={identity[:12]}-gone backup")
     left = site.backups()[-1]
     done = result(site.keep())
     assert left not in site.backups()
@@ -120,10 +118,8 @@ ZERO = "import os, sys; n = os.path.getsize(sys.argv[1]); open(sys.argv[1], 'r+b
 
 
 @pytest.mark.parametrize("defect", ["flip", "cut", "zero", "gone"])
-@pytest.mark.parametrize("place", ["first", "middle", "last", "bundle", "manifest", "history"])
+@pytest.mark.parametrize("place", ["first", "middle", "last", "files", "manifest"])
 def test_every_defect_of_the_repository_is_red(site: Archive, place: str, defect: str) -> None:
-    if place == "history" and defect == "cut":
-        pytest.skip("an empty history is the same as none")
     path = _part(site, place)
     keep = f"cp -a {path} /srv/kept"
     harm = f"rm {path}" if defect == "gone" else f"python3 - {path}"

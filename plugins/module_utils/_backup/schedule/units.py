@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.duration import seconds_of
+from ansible_collections.paas.hardening.plugins.module_utils._backup.metrics import check_path
 from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.engine import ENGINE as ARCHIVE
 from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.engine import working_folders
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
@@ -24,6 +25,7 @@ ARGUMENTS: Dict[str, Any] = {
     "account": {"type": "str", "default": ROOT},
     "timeout": {"type": "str", "default": "12h"},
     "on_failure": {"type": "str"},
+    "metrics_file": {"type": "path"},
 }
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _UNIT = re.compile(r"[A-Za-z0-9:_.@-]{1,200}\.(service|target)")
@@ -157,6 +159,7 @@ class Wish:
     on_failure: str
     interpreter: str
     options: Mapping[str, Any]
+    metrics: str = ""
 
     def command(self) -> List[str]:
         return [self.interpreter, "-I", self.places.program, self.places.options_file]
@@ -169,7 +172,8 @@ class Wish:
         if _of_server(self.options):
             writable += working_folders(str(self.options["postgres"]["config"]))
         writable += [folder for folder in (str(self.options["postgres"]["scratch_folder"]),) if not _below(folder, _PRIVATE)]
-        document = {"options": self.options, "state": places.state}
+        writable += [os.path.dirname(self.metrics)] if self.metrics else []
+        document = {"options": self.options, "state": places.state, **({"metrics": self.metrics} if self.metrics else {})}
         service = _SERVICE.format(
             name=places.name,
             mounts=" ".join(_path(path) for path in (repository, str(self.options["signing_key_file"]))),
@@ -212,6 +216,9 @@ def wish_of(params: Mapping[str, Any], arguments: Mapping[str, Any], interpreter
     on_failure = str(schedule["on_failure"] or "")
     if on_failure and not _UNIT.fullmatch(on_failure):
         raise Invalid(f"schedule.on_failure is {on_failure!r}.", "Name a unit of systemd: tell-somebody.service.", "schedule.on_failure")
+    metrics = str(schedule["metrics_file"] or "")
+    if metrics:
+        check_path(metrics, "schedule.metrics_file")
     options = {name: value for name, value in _absolute(params, arguments).items() if name not in ("schedule", "state")}
     _refuse_passing(options)
     if ("volumes" in options["kinds"] or _of_server(options)) and schedule["account"] != ROOT:
@@ -226,6 +233,7 @@ def wish_of(params: Mapping[str, Any], arguments: Mapping[str, Any], interpreter
         on_failure,
         interpreter,
         options,
+        metrics,
     )
 
 
