@@ -96,8 +96,8 @@ options:
         type: str
       metrics_file:
         description:
-          - A file (*.prom) in the folder of node_exporter's textfile collector, which each run writes anew, however it ends. C(docs/backup-alerts.yml) has rules of
-            Prometheus for it. The folder has to be there, and the account has to be able to write to it.
+          - A file (*.prom) in the folder of node_exporter's textfile collector, which each run writes anew, however it ends. The folder has to be there, and
+            the account has to be able to write to it. C(docs/backup-alerts.yml) has rules of Prometheus for it.
         type: path
   kinds:
     description:

@@ -169,7 +169,7 @@ options:
         type: path
       data_folder:
         description:
-          - The server's data folder, for example V(/var/lib/postgresql/17/main). It is required for a point that pgBackRest made. The new one is made beside it.
+          - The server's data folder, as V(/var/lib/postgresql/17/main). It is required for a point that pgBackRest made. The new one is made beside it.
         type: path
       target_time:
         description:
