@@ -43,6 +43,8 @@ _PARALLEL = 8
 _LINE = re.compile(rb"([0-9a-f]{64})  (.+)")
 _PARTLY = "a part of it"
 _LONGEST_KEY = 4096
+# As which symbols rclone spells control characters, in keys and not in names of files.
+_CONTROLS = {**{0x2400 + number: number for number in range(1, 32)}, 0x2421: 0x7F}
 _SWITCH = (
     "Nothing uses these buckets yet: name them, and the store, to the platform (role object_storage). Types of content, older versions, tags and policies"
     " are not in a point: set again what the platform's buckets had of them."
@@ -222,7 +224,7 @@ def _chained(first: List[Kept], rest: Iterator[Kept]) -> Iterator[Kept]:
 
 def _write(packs: Packs, kept: Kept, place: str) -> bool:
     """Write an object as the file that its key names; False when another one is in the way. Raises NotProven for a key that would lead elsewhere."""
-    path = os.path.join(os.fsencode(place), kept.key)
+    path = os.path.join(os.fsencode(place), kept.key.decode().translate(_CONTROLS).encode())
     if len(kept.key) > _LONGEST_KEY or any(part in (b"", b".", b"..") for part in kept.key.split(b"/")):
         raise NotProven(f"The key {kept.key[:80]!r} is none.", "The point was not made by this collection.", kept.pack)
     try:

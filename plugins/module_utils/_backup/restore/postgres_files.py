@@ -21,6 +21,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.
     TIME,
     Judge,
     Target,
+    control_of,
     judge_for,
     promised_of,
     require_room,
@@ -48,6 +49,7 @@ ARGUMENTS: Dict[str, Any] = {
 }
 # What tells a server to recover, and not to archive; none of it is wanted of one that goes into use.
 _OF_RECOVERY = re.compile(r"\s*(restore_command|recovery_target\w*|archive_mode)\s*=")
+_SEGMENT = re.compile(r"[0-9A-F]{24}")
 _AUTO = "postgresql.auto.conf"
 
 
@@ -113,7 +115,7 @@ class PostgresFilesRestore:
             if proof.verdict != PASS:
                 wrong = "; ".join(f"{check.what}: {check.observed}, not {check.expected}" for check in proof.checks if check.verdict != PASS)
                 raise NotProven(f"What was restored is not what was promised: {wrong}.", f"It ended {ended}. Take an older point.", place.fresh)
-            _ready_for_use(data)
+            _ready_for_use(data, _unarchived(judge, data, bool(fetch)))
             flush_tree(data)
             place.publish(data, proof, seconds)
 
@@ -121,7 +123,7 @@ class PostgresFilesRestore:
         """Return where recovery has to end, and the folder of what was received, if anything was."""
         promised = self._promised
         if self._time:
-            return Target(TIME, self._time, promised.timeline), ""
+            return Target(TIME, self._time, 0), ""
         if not self._received:
             return Target(NAME, promised.name, promised.timeline), ""
         into = os.path.join(work, "received")
@@ -173,8 +175,31 @@ def _target_time(given: str, backed_up: float) -> str:
     return wanted.isoformat(" ")
 
 
-def _ready_for_use(data: str) -> None:
-    """Take what told the server to recover, and not to archive, out of its files: the next start is one like any other."""
+def _unarchived(judge: Judge, data: str, received: bool) -> List[str]:
+    """Return what the server has to archive when it is started: the history of its timeline, without which nothing of that can ever be restored, and whole
+    segments of it; and those before, when they were received and the archive may not have them.
+    """
+    control = control_of(judge, data)
+    current = control["Latest checkpoint's REDO WAL file"]
+    with told("listed", data):
+        there = os.listdir(os.path.join(data, "pg_wal"))
+    own = [name for name in there if _SEGMENT.fullmatch(name) and name[:8] == current[:8] and name < current]
+    # What the new timeline begins in, it holds itself.
+    first = min(own, default=current)
+    before = [name for name in there if _SEGMENT.fullmatch(name) and name[:8] < current[:8] and name[8:] < first[8:]]
+    return [f"{current[:8]}.history", *own, *(before if received else [])]
+
+
+def _ready_for_use(data: str, unarchived: List[str]) -> None:
+    """Take what told the server to recover, and not to archive, out of its files, and note what it has to archive: the next start is one like any other."""
+    status = os.path.join(data, "pg_wal", "archive_status")
+    for name in unarchived:
+        ready, done = (os.path.join(status, f"{name}.{state}") for state in ("ready", "done"))
+        with told("written", ready):
+            if os.path.lexists(done):
+                os.unlink(done)
+            with open(os.open(ready, os.O_WRONLY | os.O_CREAT, 0o600), "wb"):
+                account_of().own(ready)
     path = os.path.join(data, _AUTO)
     with told("written", path):
         with open(path, encoding="utf-8") as file:

@@ -60,6 +60,7 @@ _SETTINGS = {
 # Accounts of the system that the server may run as when we are root, whom PostgreSQL refuses: its own one, or that without any right.
 _ACCOUNTS = ("postgres", "nobody")
 _LOOK = 0.05
+_TOO_SMALL = "Look at the memory and the limits of this machine."
 # Seconds for a server to give back its shared memory after it was told to go.
 _END_SECONDS = 10.0
 _LONGEST_COMPLAINT = 300
@@ -261,7 +262,7 @@ def recovering_server(there: ServerPrograms, client: Client, folder: str, data: 
         process = _start([there.program("postgres"), "-D", data, *words], folder, account, log)
         try:
             server = Server(sockets, SUPERUSER, "postgres")
-            _wait(process, client, server, log, deadline)
+            _wait(process, client, server, log, deadline, "The backup or its log is damaged, or ends before that place.")
             yield server
             process.send_signal(signal.SIGINT)
             try:
@@ -296,10 +297,10 @@ def _finish(process: subprocess.Popen[bytes], log: Any, deadline: Deadline) -> N
         raise NotProven(f"initdb made no server: {_last_line(log)}.", "See that the account may read the programs and the scratch folder.", "initdb")
 
 
-def _wait(process: subprocess.Popen[bytes], client: Client, server: Server, log: Any, deadline: Deadline) -> None:
+def _wait(process: subprocess.Popen[bytes], client: Client, server: Server, log: Any, deadline: Deadline, hint: str = _TOO_SMALL) -> None:
     while True:
         if process.poll() is not None:
-            raise NotProven(f"The scratch server does not start: {_last_line(log)}.", "Look at the memory and the limits of this machine.", "postgres")
+            raise NotProven(f"The scratch server does not start: {_last_line(log)}.", hint, "postgres")
         # A client that comes too early takes longer to fail than to look.
         if os.path.exists(os.path.join(server.host, ".s.PGSQL.5432")):
             try:
