@@ -81,7 +81,7 @@ def options(folder: Path, server: ObjectServer, **changed: Any) -> dict[str, Any
 
 
 def test_every_object_comes_back_and_is_compared(source: ObjectServer, target: ObjectServer, tmp_path: Path, share: Callable[[int, int], int]) -> None:
-    wanted = contents(share(300, 20000))
+    wanted = contents(share(60, 20000))
     bucket = f"registry-{type(target).__name__.lower()}"
     source.bucket(bucket, wanted)
     point = point_of(tmp_path, source, {"registry": bucket})
