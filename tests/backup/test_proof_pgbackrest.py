@@ -173,9 +173,11 @@ def test_every_defect_of_the_repository_is_red(site: Archive, share: Callable[[i
     assert well(site.drill())["proof"]["verdict"] == "pass"
 
 
-# Log of a few segments between a backup and the promise of its point cannot be had by load alone: it lies before the backup.
+# A few segments of log.
 LOAD = """
-for n in 1 2 3; do psql -X -q -d app -c "CREATE TABLE load AS SELECT n, md5(n::text) FROM generate_series(1, 100000) n; DROP TABLE load; SELECT pg_switch_wal()" >/dev/null; done
+for n in 1 2 3; do
+    psql -X -q -d app -c "CREATE TABLE load AS SELECT n, md5(n::text) FROM generate_series(1, 100000) n; DROP TABLE load; SELECT pg_switch_wal()" >/dev/null
+done
 """
 
 

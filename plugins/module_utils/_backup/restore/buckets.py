@@ -199,6 +199,9 @@ class BucketsRestore:
         with private_folder(self._scratch, f"digests of {role} of {self._point.identifier} at {self._store.name}") as above:
             yield above
 
+    def swap(self, change: Change) -> None:
+        """Nothing is: whoever uses a bucket has to be told."""
+
     def outcome(self) -> Outcome:
         whole = all(self._states.get(role) == self._point.identifier for role in self._into)
         return Outcome(
