@@ -17,10 +17,8 @@ description:
   - Of the platform's databases in the cluster, a dump and a checksum of every table are taken at one and the same moment. The dump is restored into a
     PostgreSQL server that this module starts, behind a socket in a folder of its own, and has to hold what was there at that moment. That server and its
     folder are gone afterwards.
-  - "A PostgreSQL on a host of its own is kept by pgBackRest (O(postgres.engine=pgbackrest)): a full backup or the differences to earlier ones, and its log.
-    A place in the log is named and promised, each segment up to there is looked for by its own name, since no engine's check sees a hole, and a server of
-    our own recovers to that very place. Every index, every page, a row that was written last, and the rows that you declare are read there. Backups go with
-    the points that need them, never before."
+  - "A PostgreSQL on a host of its own is kept by pgBackRest (O(postgres.engine=pgbackrest)): a backup, and a promised place in its log. Every segment up to
+    there is looked for, a server of our own recovers to that place, and every index, every page, and the row that was written last are read there."
   - Of the platform's objects, those of its namespace and of its apps are written down without what belongs to one cluster and one moment, volumes and claims
     among them, in the order in which they can be made again. They are made in an empty API server and exported again, or, without one, judged by the live
     server in a dry run.
@@ -214,10 +212,6 @@ EXAMPLES = r"""
       client_cert: /etc/kubernetes/pki/etcd/server.crt
       client_key: /etc/kubernetes/pki/etcd/server.key
 
-- name: Say how much would be lost, and how long a restore takes
-  ansible.builtin.debug:
-    msg: "{{ backup.rpo_seconds }} s of changes are not in a proved point; it was restored in {{ backup.rto_seconds }} s"
-
 - name: Have a point of the whole platform, from where its API server can be reached
   paas.hardening.workflow_backup:
     repository: /var/backups/paas
@@ -232,17 +226,13 @@ EXAMPLES = r"""
         - "{{ recipient_on_paper }}"
   register: backup
 
-- name: Have a point of the PostgreSQL on this host each six hours, with all moments between them
+- name: Have a point of the PostgreSQL on this host, and the log behind it
   paas.hardening.workflow_backup:
     repository: /var/backups/paas
     signing_key_file: /etc/paas/backup-signing-key
     kinds: [postgres]
     custody: reported
-    max_age: 6h
-    postgres:
-      engine: pgbackrest
-      rows: {app: {public.users: 1000}}
-    retention: {daily: 14, weekly: 8}
+    postgres: {engine: pgbackrest, rows: {app: {public.users: 1000}}}
 
 - name: The same for RKE2, with all members compared, before an upgrade
   paas.hardening.workflow_backup:

@@ -98,7 +98,7 @@ def test_what_cannot_be_trusted_is_refused(site: Archive) -> None:
     for harm, wanted in (
         ("chmod 644 {}", "Refused"),
         ("sed -i 's/^start-fast/archive-push-queue-max=1GiB\\n&/' {}", "Refused"),
-        ("sed -i 's/cipher-pass=/&x/' {}", "Failure"),
+        ("sed -i 's/cipher-pass=/&x/' {}", "NotProven"),
         ("sed -i 's/^.main./[other]/' {}", "Invalid"),
     ):
         site.host.run(f"cp -a /etc/pgbackrest.conf /srv/conf; chmod 640 /srv/conf; {harm.format('/srv/conf')}")

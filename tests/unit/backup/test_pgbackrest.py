@@ -134,6 +134,8 @@ def test_what_pgbackrest_says_is_read() -> None:
     ]
     read = stanza_of(said, "main")
     assert (read.system, read.archive, read.encrypted, [entry.chain for entry in read.backups]) == ("8", "17-2", True, [(FULL, DIFFERENTIAL)])
+    with pytest.raises(NotProven, match="cannot be read: no key"):
+        stanza_of([{**said[0], "status": {"code": 99, "message": "no key"}}], "main")
     with pytest.raises(NotFound):
         stanza_of(said, "other")
     with pytest.raises(NotProven):

@@ -55,6 +55,8 @@ _QUIET = ("--log-level-console=warn", "--log-level-stderr=off", "--log-level-fil
 # Drops segments while it reports success, so that a hole is no error of anybody's.
 _DROPS = "archive-push-queue-max"
 _LONGEST_COMPLAINT = 500
+# As pgbackrest info says it of a repository that is there and no use to it.
+_UNREADABLE = 99
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,9 @@ def stanza_of(said: Any, name: str) -> Stanza:
     """Read the answer of pgbackrest info. Pure. Raises NotFound, NotProven."""
     try:
         entry = next((one for one in said if one["name"] == name), None)
+        if entry is not None and entry.get("status", {}).get("code") == _UNREADABLE:
+            said_of_it = scrub(str(entry["status"].get("message", "")))[:_LONGEST_COMPLAINT]
+            raise NotProven(f"The repository of {name} cannot be read: {said_of_it}", "Is it the right pass phrase, and the right place?", "postgres.config")
         if entry is None or not entry["db"]:
             raise NotFound(
                 f"pgBackRest has no stanza {name}.", f"Make it: pgbackrest --stanza={name} stanza-create (role postgres_archive does).", "postgres.stanza"
