@@ -173,9 +173,9 @@ class Archive:
         self.host.run(f"systemctl stop receiver 2>/dev/null; systemctl reset-failed receiver 2>/dev/null; rm -rf {RECEIVED}")
         self.host.run(f"install -d -o postgres -g postgres -m 700 {RECEIVED}; chmod 711 /etc/paas")
         self.host.run("umask 077; cat > /etc/paas/receiver; chown postgres /etc/paas/receiver", stdin=f"*:*:*:replicator:{self.replication}\n")
-        # A restored server has no slots.
-        slot = "SELECT pg_create_physical_replication_slot('receiver', true) WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = 'receiver')"
-        self.sql(slot, "postgres")
+        # From now on: a restored server has no slots, and that of the role has kept the log of all tests before.
+        self.sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'receiver'", "postgres")
+        self.sql("SELECT pg_create_physical_replication_slot('receiver', true)", "postgres")
         login = "host=127.0.0.1 user=replicator sslmode=verify-ca sslrootcert=/etc/paas-hardening/postgres/ca.crt application_name=receiver"
         words = f"/usr/lib/postgresql/17/bin/pg_receivewal --synchronous --no-loop --slot=receiver -D {RECEIVED} -d '{login}'"
         self.host.run(f"systemd-run --quiet --unit=receiver --uid=postgres --setenv=PGPASSFILE=/etc/paas/receiver {words}")
@@ -186,7 +186,7 @@ class Archive:
 
     def _wait_for(self, what: str) -> None:
         question = f"SELECT count(*) FROM pg_stat_replication WHERE {what}"
-        assert processes.wait_until(lambda: self.sql(question, "postgres") == "1", 30), self.host.run("journalctl -u receiver --no-pager | tail -5")
+        assert processes.wait_until(lambda: self.sql(question, "postgres") == "1", 60), self.host.run("journalctl -u receiver --no-pager | tail -5")
 
     def begin_anew(self) -> None:
         """Start the server on what was restored, without a receiver."""

@@ -111,9 +111,10 @@ class Engine:
         words = [f"--type={kind}", "--repo=1", "--start-fast", "--no-expire-auto", f"--annotation={MARK}={mark}", *_KEEP]
         self._run("backup", words, deadline)
 
-    def expire(self, label: str, deadline: Deadline) -> None:
-        """Remove one backup, those that need it, and the log that no backup needs any more."""
-        self._run("expire", [f"--set={label}", "--repo=1", *_KEEP], deadline)
+    def expire(self, label: str, fulls: int, deadline: Deadline) -> None:
+        """Remove one backup, those that need it, and the log before the oldest of the full backups that stay, of which there are so many."""
+        words = [f"--set={label}", "--repo=1", *_KEEP, f"--repo1-retention-archive={max(fulls, 1)}", "--repo1-retention-archive-type=full"]
+        self._run("expire", words, deadline)
 
     def names(self, archive: str, deadline: Deadline) -> List[str]:
         """Return the names of all files in an archive, as the repository itself lists them."""
@@ -133,6 +134,10 @@ class Engine:
         words = [f"--set={label}", "--repo=1", f"--pg1-path={data}", f"--tablespace-map-all={links}", "--archive-mode=off", f"--lock-path={locks}"]
         words += [f"--type={target['kind']}", f"--target={target['value']}", f"--target-timeline={target['timeline']}", "--target-action=promote"]
         self._run("restore", words + ([f"--recovery-option=restore_command={fetch}"] if fetch else []), deadline)
+
+    def fetch(self, segment: str, into: str, data: str, locks: str, deadline: Deadline) -> None:
+        """Write a segment of the archive into a file, for the server to whose folder ``data`` it belongs. Raises NotProven when it cannot be had."""
+        self._run("archive-get", [segment, into, "--repo=1", f"--pg1-path={data}", f"--lock-path={locks}"], deadline)
 
     def fetching(self, data: str, locks: str) -> str:
         """Return the command by which a server that recovers gets a segment (%f) from the archive."""
@@ -212,7 +217,7 @@ def _backup(one: Mapping[str, Any]) -> Backup:
 def _complaint(what: str, status: int, said: str) -> Failure:
     lines = [line for line in said.splitlines() if "ERROR:" in line] or [line for line in said.splitlines() if line.strip()]
     text = scrub(lines[-1].partition("ERROR:")[2].strip() or lines[-1] if lines else "it said nothing")[:_LONGEST_COMPLAINT]
-    kind = NotProven if what in ("restore", "repo-get") else Failure
+    kind = NotProven if what in ("restore", "repo-get", "archive-get") else Failure
     return kind(f"pgbackrest {what} ended with status {status}: {text}", "Look at the repository, its room, and the server's log.", "pgbackrest")
 
 

@@ -111,7 +111,7 @@ class Archived:
         names, holes = self._archive(engine, promised, engine.read(deadline), deadline)
         write_file(os.path.join(folder, SEGMENTS), "".join(f"{name}\n" for name in names).encode())
         clock.done("continuity")
-        proof, seconds, ended = self._proved(engine, promised, deadline)
+        proof, seconds, ended = self._proved(engine, promised, names, deadline)
         clock.done("prove")
         if proof.verdict != PASS:
             wrong = "; ".join(f"{check.what}: {check.observed}, not {check.expected}" for check in proof.checks if check.verdict != PASS)
@@ -142,10 +142,10 @@ class Archived:
         since = Position(int(oldest.first[:8], 16), lsn_of(oldest.start))
         return needed(names, promised), gaps(names, histories, since, promised.through, promised.segment)
 
-    def _proved(self, engine: Engine, promised: Promised, deadline: Deadline) -> Tuple[Proof, float, str]:
+    def _proved(self, engine: Engine, promised: Promised, names: Sequence[str], deadline: Deadline) -> Tuple[Proof, float, str]:
         judge = judge_for(promised.version, self._options["server_folder"] or "", self._options["client_folder"] or "")
         with private_folder(self._options["scratch_folder"], self._purpose) as place:
-            return restored(engine, judge, promised, Target(NAME, promised.name, promised.timeline), place, deadline)
+            return restored(engine, judge, promised, Target(NAME, promised.name, promised.timeline), place, deadline, segments=names)
 
     def tidy(self) -> None:
         """Remove the backups that we made and that no point of the catalogue needs any more, with the log before the oldest that stays."""
@@ -154,7 +154,7 @@ class Archived:
 
     def _tidied(self, engine: Engine, stanza: Stanza, listing: Listing, deadline: Deadline) -> Stanza:
         for label in superfluous(stanza.backups, listing):
-            engine.expire(label, deadline)
+            engine.expire(label, sum(backup.kind == FULL and backup.label != label for backup in stanza.backups), deadline)
             stanza = engine.read(deadline)
         return stanza
 
@@ -212,16 +212,16 @@ def drilled(options: Mapping[str, Any], about: Mapping[str, Any], folder: str, r
     """Restore what a point promised once more, out of the repository as it is now. Return the checks, and the seconds until it answered. Raises NotProven."""
     promised = promised_of(about)
     engine = find(options["pgbackrest"] or "", options["pgbackrest_config"], str(about["stanza"]))
-    checks = list(_still_there(engine, promised, folder, deadline))
+    names, checks = _still_there(engine, promised, folder, deadline)
     judge = judge_for(promised.version, options["server_folder"] or "", options["client_folder"] or "")
     require_room(options["scratch_folder"], promised.bytes)
     with private_folder(options["scratch_folder"], f"pgbackrest drill of {repository}") as place:
-        proof, seconds, _ended = restored(engine, judge, promised, Target(NAME, promised.name, promised.timeline), place, deadline)
+        proof, seconds, _ended = restored(engine, judge, promised, Target(NAME, promised.name, promised.timeline), place, deadline, segments=names)
     return (*checks, *proof.checks), seconds
 
 
-def _still_there(engine: Engine, promised: Promised, folder: str, deadline: Deadline) -> List[Check]:
-    """See that backup and log are those of the point. Raises NotProven when a segment is missing."""
+def _still_there(engine: Engine, promised: Promised, folder: str, deadline: Deadline) -> Tuple[List[str], List[Check]]:
+    """See that backup and log are those of the point, and return the names of its segments. Raises NotProven when one is missing."""
     with open(os.path.join(folder, SEGMENTS), encoding="ascii") as file:
         wanted = set(file.read().split())
     stanza = engine.read(deadline)
@@ -232,10 +232,11 @@ def _still_there(engine: Engine, promised: Promised, folder: str, deadline: Dead
     require_whole(gaps(names, engine.histories(promised.archive, names, deadline), promised.since, promised.through, promised.segment))
     found = set(needed(names, promised))
     observed = json.dumps(sorted(wanted - found)[:3]) if wanted - found else "none"
-    return [
+    checks = [
         Check("segments that are not those of then", "none", observed, PASS if wanted <= found else "fail"),
         Check("the chain of the backup", ", ".join(promised.chain), ", ".join(there.chain), PASS if promised.chain == there.chain else "fail"),
     ]
+    return sorted(wanted), checks
 
 
 def _promised(made: Backup, promise: Promise, state: State, stanza: Stanza, rows: Mapping[str, Mapping[str, int]]) -> Promised:

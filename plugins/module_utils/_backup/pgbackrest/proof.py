@@ -9,13 +9,14 @@ that it wrote itself, a row that was written last has to be there, and every ind
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import free_bytes
+from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import free_bytes, told
 from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.engine import Engine
 from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.server import HEARTBEAT, table_name
 from ansible_collections.paas.hardening.plugins.module_utils._backup.postgres.proof import amcheck
@@ -56,6 +57,7 @@ _SETTINGS = {
 _SYNC_METHOD_SINCE = 140000
 _SWITCH = re.compile(r"(\d+)\t([0-9A-F]+/[0-9A-F]+)\t(.*)")
 _SHOWN = 3
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -170,9 +172,17 @@ def require_room(folder: str, size: int) -> None:
 
 
 def restored(
-    engine: Engine, judge: Judge, promised: Promised, target: Target, folder: str, deadline: Deadline, fetch: str = "", data: str = ""
+    engine: Engine,
+    judge: Judge,
+    promised: Promised,
+    target: Target,
+    folder: str,
+    deadline: Deadline,
+    fetch: str = "",
+    data: str = "",
+    segments: Sequence[str] = (),
 ) -> Tuple[Proof, float, str]:
-    """Restore a backup below a folder from private_folder (or to ``data``), recover it to a target, and read it back.
+    """Restore a backup below a folder from private_folder (or to ``data``), recover it to a target, and read it back. ``segments`` are read whole, too.
 
     Return the proof, the seconds until it answered, and where the recovery ended, in PostgreSQL's own words. Raises NotProven when it comes to no end.
     """
@@ -189,11 +199,27 @@ def restored(
     settings = {**_SETTINGS, **_floors(judge, data), **({} if kept else {"fsync": "off"})}
     if promised.version < _SYNC_METHOD_SINCE:
         del settings["recovery_init_sync_method"]
+    read = _segments(engine, segments, data, locks, deadline)
     with recovering_server(judge.server, judge.client, folder, data, settings, deadline) as server:
         seconds = time.monotonic() - begun
         checks, ended = _read_back(judge.client, server, promised, target, deadline)
-    checks += _pages(judge, data, promised, deadline)
+    checks += read + _pages(judge, data, promised, deadline)
     return Proof(tuple(checks)), seconds, ended
+
+
+def _segments(engine: Engine, names: Sequence[str], data: str, locks: str, deadline: Deadline) -> List[Check]:
+    """Hold segments against the SHA-1 that pgBackRest has put behind their names: recovery reads each only as far as it needs, and its own records tell."""
+    wrong, path = [], os.path.join(locks, "segment")
+    for name in names:
+        engine.fetch(name[:24], path, data, locks, deadline)
+        summed = hashlib.sha1(usedforsecurity=False)
+        with told("read", path), open(path, "rb") as file:
+            for piece in iter(lambda: file.read(_CHUNK), b""):
+                summed.update(piece)
+        os.unlink(path)
+        if summed.hexdigest() != name[25:65]:
+            wrong.append(name[:24])
+    return [_check("segments that are not what was archived", "none", ", ".join(wrong) or "none")] if names else []
 
 
 def _floors(judge: Judge, data: str) -> Dict[str, str]:
