@@ -59,7 +59,7 @@ def test_nobody_of_the_group_can_change_anything(granted: Installed) -> None:
         ("create", "pods/exec"),
         ("impersonate", "users"),
     ):
-        words = [granted.cluster.binary("kubectl"), "auth", "can-i", verb, resource, "--all-namespaces", "--quiet"]
+        words = [str(granted.cluster.binary("kubectl")), "auth", "can-i", verb, resource, "--all-namespaces", "--quiet"]
         assert subprocess.run(words, env=granted.cluster.environment(config), check=False).returncode == 1, (verb, resource)
 
 
