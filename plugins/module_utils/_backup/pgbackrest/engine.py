@@ -100,7 +100,8 @@ class Engine:
 
     def read(self, deadline: Deadline) -> Stanza:
         """Ask what the repository holds. Raises NotFound when there is no such stanza yet, NotProven when it cannot be read."""
-        return stanza_of(json.loads(self._run("info", ["--output=json", "--repo=1"], deadline)), self.stanza)
+        # What it says of an error has line breaks in it, which JSON does not allow.
+        return stanza_of(json.loads(self._run("info", ["--output=json", "--repo=1"], deadline), strict=False), self.stanza)
 
     def check(self, deadline: Deadline) -> None:
         """Let the server archive a segment, and wait for it. Raises a failure that says what is wrong with configuration or archive."""
