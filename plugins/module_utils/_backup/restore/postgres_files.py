@@ -28,13 +28,13 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.
     restored,
 )
 from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.received import take_over
-from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.place import Found, Place
-from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.restorer import API, CONTENT, USE, Outcome
+from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.place import Found, Place, changes_of, outcome_of
+from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.restorer import Outcome
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.volumes import busy
 from ansible_collections.paas.hardening.plugins.module_utils._backup.signature import KeyRing
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotProven, Refused
-from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Proof
-from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Ref
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Change
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.scratch import account_of, private_folder
 
@@ -78,16 +78,7 @@ class PostgresFilesRestore:
         self._found = self._place.look(busy)
 
     def changes(self, swap: bool) -> List[Change]:
-        place, found, changes = self._place, self._found, []
-        if not found.fresh and not found.swapped:
-            before: Any = "remains of a restore that was interrupted" if found.remains else ABSENT
-            why = f"it is restored to a new place, recovered to {self._aim()}, and read back"
-            changes.append(Change(Ref(API, "Restored PostgreSQL", place.fresh), CONTENT, before, place.point, why))
-        if swap and not found.swapped:
-            place.require_swappable(found)
-            before = f"the old one, from then on {place.kept}" if found.live else ABSENT
-            changes.append(Change(Ref(API, "Data folder", place.live), USE, before, place.point, "this host was named, and nobody works in the folder"))
-        return changes
+        return changes_of(self._place, self._found, "Restored PostgreSQL", f"it is restored to a new place, recovered to {self._aim()}, and read back", swap)
 
     def _aim(self) -> str:
         return self._time or ("the last record that was received" if self._received else moment(self._promised.instant))
@@ -135,21 +126,13 @@ class PostgresFilesRestore:
 
     def outcome(self) -> Outcome:
         place, found = self._place, self._found
-        record = found.record if found.fresh or found.swapped else None
         todo = [
             "Start the server, and make a full backup at once: its log goes on on a new timeline.",
             "Make its standbys anew: they are of the old timeline.",
         ]
         if not found.swapped:
             todo.insert(0, f"Stop the server, and run again with state=swapped; or start another one on {place.fresh}, with archive_mode off.")
-        return Outcome(
-            (place.live if found.swapped else place.fresh,),
-            record.proof() if record else Proof(),
-            record.seconds if record else 0.0,
-            found.swapped,
-            place.kept if found.kept else "",
-            tuple(todo),
-        )
+        return outcome_of(place, found, todo)
 
 
 def _target_time(given: str, backed_up: float) -> str:
