@@ -111,6 +111,22 @@ def test_what_cannot_be_trusted_is_refused(site: Archive) -> None:
     assert (reason(refused), "not encrypted" in refused["msg"]) == ("Refused", True)
 
 
+def test_the_timer_makes_points_in_its_confinement(site: Archive) -> None:
+    """What systemd starts may write to no other place than it needs, and tells Prometheus what became of it."""
+    site.host.run("mkdir -p /srv/metrics")
+    schedule = {"name": "db", "on_calendar": "daily", "metrics_file": "/srv/metrics/paas.prom"}
+    given = {"kinds": ["postgres"], "custody": "reported", "max_age": "1s", "postgres": {"engine": "pgbackrest"}}
+    site.do("workflow_backup", state="scheduled", schedule=schedule, **given).ok()
+    before = len(site.look()["points"])
+    site.host.run("systemctl start paas-hardening-backup-db.service || journalctl -u paas-hardening-backup-db --no-pager | tail -5", seconds=300)
+    points = site.look()["points"]
+    assert len(points) == before + 1, site.host.run("journalctl -u paas-hardening-backup-db --no-pager | tail -5")
+    told = site.host.run("cat /srv/metrics/paas.prom")
+    assert f'paas_backup_run_success{{repository="{REPOSITORY}"}} 1' in told
+    assert f'paas_backup_point_timestamp_seconds{{repository="{REPOSITORY}",kind="postgres"}} ' in told
+    site.host.run("systemctl disable --quiet --now paas-hardening-backup-db.timer")
+
+
 def test_points_stand_on_each_other_and_go_together(site: Archive) -> None:
     kept = [well(site.keep())["point"] for _ in range(2)]
     assert [point["kinds"]["postgres"]["kind"] for point in kept] == ["incr", "incr"]
