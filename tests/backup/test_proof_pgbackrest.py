@@ -169,10 +169,11 @@ def test_every_defect_of_the_repository_is_red(site: Archive, share: Callable[[i
     wanted = site.host.run(f"cat $(ls -d {REPOSITORY}/points/* | tail -1)/postgres/{SEGMENTS}").split()
     assert len(wanted) >= 1
     folder = f"{ARCHIVE}/backup/main/{about['label']}"
-    files = site.host.run(f"find {folder}/pg_data -type f -size +0 | sort").split()
+    # Of an empty file there is nothing that could be spoilt, though it takes some bytes there.
+    files = site.host.run(f"find {folder}/pg_data -type f -size +4k | sort").split()
     places = [f"{ARCHIVE}/archive/main/{about['archive']}/{name[:16]}/{name}" for name in dict.fromkeys((wanted[0], wanted[-1]))]
     # Of the manifest there are two.
-    places += [f"{folder}/backup.manifest {folder}/backup.manifest.copy", *files[:: max(1, len(files) // share(3, 25))]]
+    places += [f"{folder}/backup.manifest {folder}/backup.manifest.copy", *files[:: max(1, len(files) // share(2, 25))]]
     red = 0
     for place in places:
         for harm, program in HARMS.items():
@@ -184,7 +185,7 @@ def test_every_defect_of_the_repository_is_red(site: Archive, share: Callable[[i
             found = site.drill()
             site.host.run(f"cp -a /srv/kept/* {place.rpartition('/')[0].split()[-1]}/")
             assert found.get("failed"), (place, harm)
-            assert found["failure"]["reason"] in ("NotProven", "Failure"), (place, harm, found["msg"])
+            assert found["failure"]["reason"] == "NotProven", (place, harm, found["msg"])
             red += 1
     print(f"{red} defects, all red")
     assert well(site.drill())["proof"]["verdict"] == "pass"

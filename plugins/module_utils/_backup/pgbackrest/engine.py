@@ -218,7 +218,8 @@ def _backup(one: Mapping[str, Any]) -> Backup:
 def _complaint(what: str, status: int, said: str) -> Failure:
     lines = [line for line in said.splitlines() if "ERROR:" in line] or [line for line in said.splitlines() if line.strip()]
     text = scrub(lines[-1].partition("ERROR:")[2].strip() or lines[-1] if lines else "it said nothing")[:_LONGEST_COMPLAINT]
-    kind = NotProven if what in ("restore", "repo-get", "archive-get") else Failure
+    # What cannot be read back is no backup, whatever it says of the reason.
+    kind = Failure if what in ("check", "backup", "expire") else NotProven
     return kind(f"pgbackrest {what} ended with status {status}: {text}", "Look at the repository, its room, and the server's log.", "pgbackrest")
 
 
