@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
+from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.engine import account_ids
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotProven, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
+from ansible_collections.paas.hardening.plugins.module_utils._host.command import Ended, ask
+from ansible_collections.paas.hardening.plugins.module_utils._host.lifeline import tied
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.cluster import majors
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import Layout
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.sql import Database, identifier, literal
@@ -71,7 +74,7 @@ class LiveServer:
             there = ", ".join(map(str, found)) or "none"
             raise Invalid(f"This host has to have one cluster called main, and has: {there}.", "Run it where role postgres_server made one.", "postgres.engine")
         self.layout = Layout(found[0])
-        self._database = Database(self.layout)
+        self._database = Database(self.layout, start=_as_account)
 
     def look(self, stanza: str) -> State:
         """See that it is a primary that archives to the stanza. Raises Refused."""
@@ -105,9 +108,14 @@ class LiveServer:
     def tables(self, rows: Dict[str, Dict[str, int]]) -> None:
         """Raises Invalid for a table that was named and is not there."""
         for database, wanted in rows.items():
-            lacking = Database(self.layout, database).ask(absent(list(wanted)))
+            lacking = Database(self.layout, database, _as_account).ask(absent(list(wanted)))
             if lacking:
                 raise Invalid(f"The database {database} has no table {lacking[0]}.", "Name it with its schema, as public.users.", "postgres.rows")
+
+
+def _as_account(words: Sequence[str], stdin: str, seconds: float) -> Ended:
+    """Run a program as the server's account, by the means of a process that a timer's unit has confined: setpriv wants more capabilities than it needs."""
+    return ask(tied(["/usr/bin/env", "--chdir=/", "HOME=/nonexistent", *words], account=account_ids()), stdin, seconds)
 
 
 def absent(tables: List[str]) -> str:
