@@ -57,8 +57,7 @@ RequiresMountsFor={mounts}
 [Service]
 # Never twice at a time: systemd starts no second one, and the repository has a lock for whoever else works on it.
 Type=oneshot
-User={account}
-ExecStart={command}
+{user}ExecStart={command}
 TimeoutStartSec={timeout}
 TimeoutStopSec=60
 StateDirectory={state}
@@ -178,7 +177,8 @@ class Wish:
             name=places.name,
             mounts=" ".join(_path(path) for path in (repository, str(self.options["signing_key_file"]))),
             on_failure=f"OnFailure={self.on_failure}\n" if self.on_failure else "",
-            account=self.account,
+            # Named, root loses the right to become somebody else: systemd 257 drops CAP_SETUID then, when it filters calls.
+            user=f"User={self.account}\n" if self.account != ROOT else "",
             command=" ".join(_word(word) for word in self.command()),
             timeout=self.timeout,
             state=os.path.basename(places.state),
