@@ -77,6 +77,7 @@ class Postgres:
         """See that the database in use is the one in the cluster, that it can be entered, and that there are programs and room. Writes nothing."""
         source = Source(self._site)
         source.check_in_use()
+        self._site.require_way_in()
         client = find_client(self._options["client_folder"] or "")
         with source.opened() as server:
             databases = source.databases(client, server)
