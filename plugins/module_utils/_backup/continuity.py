@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import List, Mapping, Sequence
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.manifest import Manifest, moment
+from ansible_collections.paas.hardening.plugins.module_utils._backup.wal import lsn_of
 
 # How much longer than its interval a schedule may take before that counts as missed: timers have jitter, and the work takes its time.
 TOLERANCE = 0.25
@@ -36,6 +37,21 @@ def etcd_problems(points: Sequence[Manifest]) -> List[Problem]:
         elif now["revision"] < was["revision"]:
             what = f"the revision ran back from {was['revision']} to {now['revision']}: etcd was restored without a bump, and what watches it may be stale"
             problems.append(Problem(point.identifier, what))
+    return problems
+
+
+def log_problems(points: Sequence[Manifest]) -> List[Problem]:
+    """Find holes in the archive of a server's log, as the newest point saw them, and where another system, or an older timeline, took its place."""
+    problems: List[Problem] = []
+    held = [point for point in points if "system" in point.kinds.get("postgres", {})]
+    for before, point in zip(held, held[1:]):
+        was, now = before.kinds["postgres"], point.kinds["postgres"]
+        if was["system"] != now["system"]:
+            problems.append(Problem(point.identifier, f"another PostgreSQL than in {before.identifier}: {now['system']}, not {was['system']}"))
+        elif (now["timeline"], lsn_of(now["lsn"])) < (was["timeline"], lsn_of(was["lsn"])):
+            problems.append(Problem(point.identifier, f"the log ran back from {was['lsn']} to {now['lsn']}: an older copy of the server is at work"))
+    for hole in held[-1].kinds["postgres"]["holes"] if held else ():
+        problems.append(Problem(held[-1].identifier, f"the archive of the log: {hole}. No moment behind that can be restored from a backup before it"))
     return problems
 
 

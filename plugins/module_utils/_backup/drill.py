@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.kind import proved as buckets_proved
 from ansible_collections.paas.hardening.plugins.module_utils._backup.catalogue import Catalogue
@@ -25,9 +25,13 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.proof 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.proof import prove as prove_etcd
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.snapshot import bump_for, read_snapshot
 from ansible_collections.paas.hardening.plugins.module_utils._backup.manifest import Manifest
+from ansible_collections.paas.hardening.plugins.module_utils._backup.metrics import check_path, of_drill, write
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.collect import Collected, kinds_in, served_kinds
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.kind import digest_of_files, read_objects
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.proof import prove_empty
+from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.engine import CONFIG as PGBACKREST_CONFIG
+from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.kind import drilled as archive_drilled
+from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.kind import is_archived
 from ansible_collections.paas.hardening.plugins.module_utils._backup.postgres.kind import kept, proved_in
 from ansible_collections.paas.hardening.plugins.module_utils._backup.recovery_point import KINDS, REPOSITORY_ARGUMENTS, repository
 from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.engine import find as find_restic
@@ -37,7 +41,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.kin
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import connect
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
 from ansible_collections.paas.hardening.plugins.module_utils._core.arguments import merge
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotFound, NotProven
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, NotFound, NotProven
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Proof
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
@@ -60,6 +64,9 @@ ARGUMENTS: Dict[str, Any] = merge(
         "age": {"type": "path"},
         "identity_file": {"type": "path", "no_log": False},
         "restic": {"type": "path"},
+        "metrics_file": {"type": "path"},
+        "pgbackrest": {"type": "path"},
+        "pgbackrest_config": {"type": "path", "default": PGBACKREST_CONFIG},
     },
 )
 
@@ -93,6 +100,9 @@ class Drill:
     def __init__(self, params: Mapping[str, Any]) -> None:
         self._params = params
         self._catalogue: Catalogue = repository(params)
+        self._metrics = str(params["metrics_file"] or "")
+        if self._metrics:
+            check_path(self._metrics, "metrics_file")
         if params["timeout"] < 1:
             raise Invalid(f"timeout is {params['timeout']}.", "Give seconds, 1 or more.", "timeout")
         self._drills: Dict[str, Callable[[Manifest, str, Deadline], Drilled]] = {
@@ -105,8 +115,23 @@ class Drill:
         }
 
     def observe(self) -> Observed:
-        """Read the point whole, and restore each of its kinds. Raises NotFound when there is no such point, NotProven for files that were changed."""
-        point = self._point()
+        """Read the point whole, and restore each of its kinds. Raises NotFound when there is no such point, NotProven for what is not as promised."""
+        tried: Optional[Manifest] = None
+        try:
+            tried = self._point()
+            seen = self._tried(tried)
+            self._judge(seen)
+        except Failure:
+            self._measure(tried, {}, False)
+            raise
+        self._measure(tried, {kind: drilled.seconds for kind, drilled in seen.kinds.items()}, True)
+        return seen
+
+    def _measure(self, point: Optional[Manifest], seconds: Mapping[str, float], succeeded: bool) -> None:
+        if self._metrics:
+            write(self._metrics, of_drill(self._catalogue.folder, time.time(), point.instant if point else None, seconds, succeeded))
+
+    def _tried(self, point: Manifest) -> Observed:
         self._catalogue.verify(point)
         folder, deadline = self._catalogue.folder_of(point), Deadline(self._params["timeout"])
         wanted = self._params["kinds"] or sorted(point.kinds)
@@ -140,14 +165,18 @@ class Drill:
     def abandon(self) -> str:
         return ""
 
-    def conclude(self, first: Observed, last: Observed, plan: Plan, enforced: bool) -> Dict[str, Any]:
-        point, kinds = first.point, first.kinds
-        proof = Proof(tuple(check for drilled in kinds.values() for check in drilled.checks))
+    @staticmethod
+    def _judge(seen: Observed) -> None:
+        point, proof = seen.point, _proof_of(seen)
         if proof.verdict != PASS:
             wrong = "; ".join(f"{check.what}: {check.observed}, not {check.expected}" for check in proof.checks if check.verdict != PASS)
             raise NotProven(
                 f"The point {point.identifier} is not what was promised: {wrong}.", "Do not rely on it: take a new one, and find out why.", point.identifier
             )
+
+    def conclude(self, first: Observed, last: Observed, plan: Plan, enforced: bool) -> Dict[str, Any]:
+        point, kinds = first.point, first.kinds
+        proof = _proof_of(first)
         untried = [drilled.untried for drilled in kinds.values() if drilled.untried]
         return {
             "point": point.as_data(),
@@ -171,6 +200,8 @@ class Drill:
         return Drilled(proved.proof.checks, proved.seconds)
 
     def _postgres(self, point: Manifest, folder: str, deadline: Deadline) -> Drilled:
+        if is_archived(point.kinds["postgres"]):
+            return Drilled(*archive_drilled(self._params, point.kinds["postgres"], folder, self._catalogue.folder, deadline))
         dumps = kept(folder)
         there = find_server(self._params["server_folder"] or "", max(made.version for made, _expected in dumps.values()))
         client = find_client(self._params["client_folder"] or "", there.version)
@@ -231,6 +262,10 @@ class Drill:
                 seconds += time.monotonic() - begun
                 checks += compare_volume(folder, source, kept, target)
         return Drilled(tuple(checks), seconds)
+
+
+def _proof_of(seen: Observed) -> Proof:
+    return Proof(tuple(check for drilled in seen.kinds.values() for check in drilled.checks))
 
 
 def _equal(what: str, expected: str, observed: str) -> Check:

@@ -19,7 +19,7 @@ class Taken:
     """What was taken and restored. ``about`` is what a restore has to know; everything acknowledged before ``instant`` is in it.
 
     ``steps`` has the seconds of each step; ``restored_in`` those from the files to a service that answers. ``needs`` says what else a restore takes, and
-    ``offers`` what of such needs lies in these files, in the words of needs.py.
+    ``offers`` what of such needs lies in these files, in the words of needs.py. ``parents`` are the points without which this one cannot be restored.
     """
 
     about: Mapping[str, Any]
@@ -30,6 +30,7 @@ class Taken:
     steps: Mapping[str, float]
     needs: Tuple[str, ...] = ()
     offers: Tuple[str, ...] = ()
+    parents: Tuple[str, ...] = ()
 
     def proof_data(self) -> Dict[str, Any]:
         """Return the proof as the manifest keeps it."""

@@ -23,6 +23,11 @@ def secrets_of(namespace: str) -> str:
     return f"the Secrets of the namespace {namespace}"
 
 
+def file_on_host(path: str) -> str:
+    """A file of the host whose data it is, such as one with a pass phrase that stands nowhere else."""
+    return f"the file {path}"
+
+
 def unmet(needs: Mapping[str, Iterable[str]], offered: Iterable[str]) -> Mapping[str, Tuple[str, ...]]:
     """Return, by kind, what of its needs nothing in the point meets. Pure."""
     there = set(offered)

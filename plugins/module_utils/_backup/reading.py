@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.catalogue import Listing
-from ansible_collections.paas.hardening.plugins.module_utils._backup.continuity import Problem, etcd_problems, schedule_problems
+from ansible_collections.paas.hardening.plugins.module_utils._backup.continuity import Problem, etcd_problems, log_problems, schedule_problems
 from ansible_collections.paas.hardening.plugins.module_utils._backup.duration import seconds_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.recovery_point import REPOSITORY_ARGUMENTS, damage_of, repository, without
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule import live, watch
@@ -71,7 +71,8 @@ class Reading:
 
     def conclude(self, first: Observed, last: Observed, plan: Plan, enforced: bool) -> Dict[str, Any]:
         listing, newest = first.listing, first.listing.newest
-        problems: List[Problem] = [*etcd_problems(listing.points), *(Problem(entry.name, entry.reason) for entry in listing.damaged)]
+        problems: List[Problem] = [*etcd_problems(listing.points), *log_problems(listing.points)]
+        problems += [Problem(entry.name, entry.reason) for entry in listing.damaged]
         if self._interval:
             problems += schedule_problems(listing.points, self._interval, first.now)
             if newest is None:

@@ -13,7 +13,7 @@ from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tupl
 from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.kind import ARGUMENTS as BUCKETS_ARGUMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.kind import Buckets
 from ansible_collections.paas.hardening.plugins.module_utils._backup.catalogue import Catalogue, Damaged, Listing, Writer
-from ansible_collections.paas.hardening.plugins.module_utils._backup.continuity import etcd_problems
+from ansible_collections.paas.hardening.plugins.module_utils._backup.continuity import etcd_problems, log_problems
 from ansible_collections.paas.hardening.plugins.module_utils._backup.custody.kind import ARGUMENTS as SECRETS_ARGUMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._backup.custody.kind import Custody
 from ansible_collections.paas.hardening.plugins.module_utils._backup.duration import seconds_of
@@ -24,6 +24,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.manifest im
 from ansible_collections.paas.hardening.plugins.module_utils._backup.needs import REPORTED, REQUIRED, refuse_incomplete, unmet
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.kind import ARGUMENTS as OBJECTS_ARGUMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.kind import PlatformObjects
+from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.engine import ENGINE as ARCHIVE
+from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.kind import Archived
 from ansible_collections.paas.hardening.plugins.module_utils._backup.postgres.kind import ARGUMENTS as POSTGRES_ARGUMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._backup.postgres.kind import Postgres
 from ansible_collections.paas.hardening.plugins.module_utils._backup.retention import SKEW, Decision, Held, Policy, decide
@@ -148,6 +150,8 @@ class RecoveryPoint:
         """Make one kind. What it needs it looks for when it is asked to, not before."""
         if name == "etcd":
             return Etcd(params["etcd"])
+        if name == "postgres" and params["postgres"]["engine"] == ARCHIVE:
+            return Archived(params["postgres"], params["repository"], self._catalogue.read)
         if name == "postgres":
             return Postgres(params["postgres"], self._site, params["repository"])
         if name == "objects":
@@ -223,7 +227,7 @@ class RecoveryPoint:
         point = last.satisfied
         newest = point or fitting(last.listing.points, self._wanted, 0.0, last.now)
         damaged = {entry.name: entry for entry in (*first.listing.damaged, *last.listing.damaged)}
-        problems = [problem.what for problem in etcd_problems(last.listing.points)]
+        problems = [problem.what for problem in (*etcd_problems(last.listing.points), *log_problems(last.listing.points))]
         problems += [f"{entry.name}: {entry.reason}" for entry in damaged.values()]
         decisions = self._decisions(last)
         problems += [f"{entry.identifier} is kept: {', '.join(entry.reasons)}" for entry in decisions if entry.undecided and entry.identifier not in damaged]
@@ -297,6 +301,7 @@ class RecoveryPoint:
                     tools={tool: version for entry in taken.values() for tool, version in entry.tools.items()},
                     keys={"signature": self._catalogue.keys.current.name},
                     proofs={name: entry.proof_data() for name, entry in taken.items()},
+                    parents=tuple(dict.fromkeys(parent for entry in taken.values() for parent in entry.parents)),
                 ),
             )
         self._made = stage.identifier
@@ -311,6 +316,9 @@ class RecoveryPoint:
         if point is None or identifier not in gone or newest is None or damage_of(self._catalogue, newest):
             raise Conflict(f"The point {identifier} is no longer one that may go.", "Run again.", identifier)
         writer.remove(point)
+        archived = self._kinds.get("postgres")
+        if isinstance(archived, Archived):
+            archived.tidy()
 
 
 def _held(point: Manifest) -> Held:

@@ -10,10 +10,11 @@ import binascii
 import time
 from typing import Any, Dict, List, Mapping, Optional
 
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.access import Right, missing_rights
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import AUTH_ARGUMENTS, RETRY_ARGUMENTS, Connection, connect, secret_values
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotFound
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Forbidden, NotFound
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import DETECTION_ARGUMENTS, Detected, detect
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Platform
 
@@ -67,6 +68,12 @@ class Site:
             apps = {str(entry["metadata"]["name"]) for entry in found}
             self._namespaces = [self.namespace, *sorted(apps - {self.namespace})]
         return self._namespaces
+
+    def require_way_in(self) -> None:
+        """See that we may reach the pods of the platform through a port: a stream that is refused breaks off without a reason. Raises Forbidden."""
+        missing = missing_rights(self.connection, [Right("create", "", "pods", self.namespace, "portforward")])
+        if missing:
+            raise Forbidden(f"The right to {missing[0]} is missing.", "The bundled servers are entered that way: see docs/rbac-backup.yml.", "cluster")
 
     def forget(self) -> None:
         """Look for apps anew the next time: a point begins, and they come and go."""

@@ -53,6 +53,7 @@ class Buckets:
         """See that the store in use is the one in the cluster, and that its buckets can be listed. Writes nothing."""
         engine, source = find(self._options["rclone"]), Source(self._site)
         source.check_in_use()
+        self._site.require_way_in()
         with source.opened() as store:
             _there(engine, store, source)
         if free_bytes(repository) < _BESIDE:

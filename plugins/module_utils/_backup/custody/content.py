@@ -15,7 +15,7 @@ import stat
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._backup.needs import encryption_key, secrets_of
+from ansible_collections.paas.hardening.plugins.module_utils._backup.needs import encryption_key, file_on_host, secrets_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.canonical import address_of, canonical
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
@@ -66,7 +66,7 @@ def gather(objects: Objects, namespaces: Sequence[str], paths: Sequence[str]) ->
     if namespaces and not counts[namespaces[0]]:
         raise NotProven(f"The namespace {namespaces[0]} shows no Secret.", "Every platform has some: see who we are, and the namespace.", namespaces[0])
     files = [_file(path) for path in paths]
-    offers = [secrets_of(namespace) for namespace in namespaces]
+    offers = [*map(secrets_of, namespaces), *(file_on_host(os.path.abspath(path)) for path in paths)]
     for path, entry in zip(paths, files):
         offers += map(encryption_key, encryption_keys(base64.b64decode(entry["content"]), path))
     # The salt keeps the sum, which everybody may see, from confirming a guess.

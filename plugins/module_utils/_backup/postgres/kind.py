@@ -13,6 +13,8 @@ from typing import Any, Dict, List, Mapping, Tuple
 from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import free_bytes, write_file
 from ansible_collections.paas.hardening.plugins.module_utils._backup.kind import Clock, Scratch, Taken
 from ansible_collections.paas.hardening.plugins.module_utils._backup.needs import secrets_of
+from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.engine import ARGUMENTS as ARCHIVE_ARGUMENTS
+from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.engine import ENGINE as ARCHIVE
 from ansible_collections.paas.hardening.plugins.module_utils._backup.postgres.proof import (
     Expected,
     Proved,
@@ -46,7 +48,10 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.databases.str
 
 # What a database's folder in a point holds beside the dump: what the restored dump was seen to hold.
 HELD = "held.json"
+DUMP = "dump"
 ARGUMENTS: Dict[str, Any] = {
+    "engine": {"type": "str", "choices": [DUMP, ARCHIVE], "default": DUMP},
+    **ARCHIVE_ARGUMENTS,
     "client_folder": {"type": "path"},
     "server_folder": {"type": "path"},
     "server_account": {"type": "str"},
@@ -72,6 +77,7 @@ class Postgres:
         """See that the database in use is the one in the cluster, that it can be entered, and that there are programs and room. Writes nothing."""
         source = Source(self._site)
         source.check_in_use()
+        self._site.require_way_in()
         client = find_client(self._options["client_folder"] or "")
         with source.opened() as server:
             databases = source.databases(client, server)

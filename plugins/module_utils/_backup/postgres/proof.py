@@ -62,7 +62,7 @@ def prove(client: Client, made: Dump, expected: Expected, server: Server, role: 
     into = replace(server, database=f"restored {role}")
     make_database(client, into, made.encoding, expected.fingerprint.collation)
     proved = fill_and_compare(client, made, expected, into, role, deadline)
-    checks = (*proved.proof.checks, *_amcheck(client, into, role, deadline))
+    checks = (*proved.proof.checks, *amcheck(client, into, role, deadline))
     return replace(proved, proof=Proof(checks))
 
 
@@ -140,12 +140,15 @@ def _said(differences: List[str]) -> str:
     return "; ".join(differences[:_SHOWN]) + more or "none"
 
 
-def _amcheck(client: Client, into: Server, role: str, deadline: Deadline) -> List[Check]:
+def amcheck(client: Client, into: Server, role: str, deadline: Deadline) -> List[Check]:
     """Hold every B-tree index against its table, and look at every table's pages, where the server has the extension for it."""
     with client.session(into, max(deadline.left, 1.0)) as session:
         if not amcheck_available(session):
             return []
-        session.execute("CREATE SCHEMA amcheck_; CREATE EXTENSION amcheck SCHEMA amcheck_; SET search_path = amcheck_, pg_catalog", doing="making amcheck")
+        # Not committed: what was restored for use stays as it was.
+        session.execute(
+            "BEGIN; CREATE SCHEMA amcheck_; CREATE EXTENSION amcheck SCHEMA amcheck_; SET search_path = amcheck_, pg_catalog", doing="making amcheck"
+        )
         try:
             row = session.query(_INDEXES)[0]
             found = [_check(f"B-tree indexes of {role} that agree with their table", str(row["indexes"]), str(row["checked"]))]

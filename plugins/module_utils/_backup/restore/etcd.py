@@ -19,12 +19,12 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.progra
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.proof import Expected, compared, started
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.snapshot import bump_for, read_snapshot, restore
 from ansible_collections.paas.hardening.plugins.module_utils._backup.manifest import Manifest
-from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.place import Found, Place
-from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.restorer import API, CONTENT, USE, Outcome
+from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.place import Found, Place, changes_of, outcome_of
+from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.restorer import Outcome
 from ansible_collections.paas.hardening.plugins.module_utils._backup.signature import KeyRing
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotProven, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Proof
-from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Ref
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Change
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 
 ARGUMENTS: Dict[str, Any] = {
@@ -66,15 +66,7 @@ class EtcdRestore:
         self._found = self._place.look(_busy)
 
     def changes(self, swap: bool) -> List[Change]:
-        place, found, changes = self._place, self._found, []
-        if not found.fresh and not found.swapped:
-            before: Any = "remains of a restore that was interrupted" if found.remains else ABSENT
-            changes.append(Change(Ref(API, "Restored etcd", place.fresh), CONTENT, before, place.point, "it is restored to a new place, and proved there"))
-        if swap and not found.swapped:
-            place.require_swappable(found)
-            before = f"the old one, from then on {place.kept}" if found.live else ABSENT
-            changes.append(Change(Ref(API, "Data folder", place.live), USE, before, place.point, "this host was named, and nobody works in the folder"))
-        return changes
+        return changes_of(self._place, self._found, "Restored etcd", "it is restored to a new place, and proved there", swap)
 
     def restore(self, change: Change, deadline: Deadline) -> None:
         place, about = self._place, self._point.kinds["etcd"]
@@ -105,7 +97,6 @@ class EtcdRestore:
 
     def outcome(self) -> Outcome:
         place, found = self._place, self._found
-        record = found.record if found.fresh or found.swapped else None
         todo = [
             "Restore the same point on every other member, with the same initial_cluster and cluster_name, before any of them starts."
             if any(flag.startswith("--initial-cluster=") and "," in flag for flag in self._flags)
@@ -114,14 +105,7 @@ class EtcdRestore:
         ]
         if not found.swapped:
             todo.insert(0, f"Stop every API server and etcd, then run again with state=swapped; or point etcd to {place.fresh}.")
-        return Outcome(
-            (place.live if found.swapped else place.fresh,),
-            record.proof() if record else Proof(),
-            record.seconds if record else 0.0,
-            found.swapped,
-            place.kept if found.kept else "",
-            tuple(todo),
-        )
+        return outcome_of(place, found, todo)
 
 
 def _flags(options: Mapping[str, Any]) -> List[str]:

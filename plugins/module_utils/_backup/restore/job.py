@@ -13,7 +13,10 @@ from typing import Any, Dict, List, Mapping, Tuple
 from ansible_collections.paas.hardening.plugins.module_utils._backup.catalogue import Catalogue
 from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import digest_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.manifest import Manifest
+from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.kind import is_archived
 from ansible_collections.paas.hardening.plugins.module_utils._backup.recovery_point import REPOSITORY_ARGUMENTS, repository
+from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.buckets import ARGUMENTS as BUCKETS_ARGUMENTS
+from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.buckets import BucketsRestore
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.custody import ARGUMENTS as SECRETS_ARGUMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.custody import SecretsRestore
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.etcd import ARGUMENTS as ETCD_ARGUMENTS
@@ -23,6 +26,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.obj
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.place import require_confirmation
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.postgres import ARGUMENTS as POSTGRES_ARGUMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.postgres import PostgresRestore
+from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.postgres_files import ARGUMENTS as POSTGRES_FILES_ARGUMENTS
+from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.postgres_files import PostgresFilesRestore
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.restorer import CONTENT, Outcome, Restorer
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.volumes import ARGUMENTS as VOLUMES_ARGUMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.volumes import VolumesRestore
@@ -34,7 +39,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.retry import 
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
 
 RESTORED, SWAPPED = "restored", "swapped"
-KINDS = ("etcd", "objects", "postgres", "secrets", "volumes")
+KINDS = ("buckets", "etcd", "objects", "postgres", "secrets", "volumes")
 ARGUMENTS: Dict[str, Any] = merge(
     REPOSITORY_ARGUMENTS,
     {
@@ -42,9 +47,10 @@ ARGUMENTS: Dict[str, Any] = merge(
         "kinds": {"type": "list", "elements": "str", "choices": list(KINDS), "required": True},
         "point": {"type": "str"},
         "confirm": {"type": "str"},
+        "buckets": {"type": "dict", "options": BUCKETS_ARGUMENTS, "apply_defaults": True},
         "etcd": {"type": "dict", "options": ETCD_ARGUMENTS, "apply_defaults": True},
         "objects": {"type": "dict", "options": OBJECTS_ARGUMENTS, "apply_defaults": True},
-        "postgres": {"type": "dict", "options": POSTGRES_ARGUMENTS, "apply_defaults": True},
+        "postgres": {"type": "dict", "options": {**POSTGRES_ARGUMENTS, **POSTGRES_FILES_ARGUMENTS}, "apply_defaults": True},
         "secrets": {"type": "dict", "options": SECRETS_ARGUMENTS, "apply_defaults": True, "no_log": False},
         "volumes": {"type": "dict", "options": VOLUMES_ARGUMENTS, "apply_defaults": True},
         "timeout": {"type": "int", "default": 3600},
@@ -101,10 +107,14 @@ class Restore:
 
     def _restorer(self, kind: str, params: Mapping[str, Any]) -> Restorer:
         point, keys, folder = self._point, self._catalogue.keys, os.path.join(self._catalogue.folder_of(self._point), kind)
+        if kind == "buckets":
+            return BucketsRestore(params["buckets"], point, folder)
         if kind == "etcd":
             return EtcdRestore(params["etcd"], point, folder, keys)
         if kind == "objects":
             return ObjectsRestore(params["objects"], point, folder, self._confirm)
+        if kind == "postgres" and is_archived(point.kinds["postgres"]):
+            return PostgresFilesRestore(params["postgres"], point, keys)
         if kind == "postgres":
             return PostgresRestore(params["postgres"], point, folder)
         if kind == "volumes":

@@ -11,12 +11,14 @@ import os
 import socket
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import move, remove_tree, told, write_file
+from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.restorer import API, CONTENT, USE, Outcome
 from ansible_collections.paas.hardening.plugins.module_utils._backup.signature import KeyRing
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Failure, Invalid, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import Check, Proof
+from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Ref
 
 # Says who works in a folder now, or nothing.
 Busy = Callable[[str], str]
@@ -150,6 +152,32 @@ class Place:
             # Whoever wrote that, it proves nothing.
             return None
         return record if record.point == self.point else None
+
+
+def changes_of(place: Place, found: Found, title: str, why: str, swap: bool) -> List[Change]:
+    """Return what is still to be done for a folder whose new one is called ``title``. Raises Refused when it may not be swapped."""
+    changes: List[Change] = []
+    if not found.fresh and not found.swapped:
+        before: Any = "remains of a restore that was interrupted" if found.remains else ABSENT
+        changes.append(Change(Ref(API, title, place.fresh), CONTENT, before, place.point, why))
+    if swap and not found.swapped:
+        place.require_swappable(found)
+        before = f"the old one, from then on {place.kept}" if found.live else ABSENT
+        changes.append(Change(Ref(API, "Data folder", place.live), USE, before, place.point, "this host was named, and nobody works in the folder"))
+    return changes
+
+
+def outcome_of(place: Place, found: Found, todo: Sequence[str]) -> Outcome:
+    """Return how far a folder is, and what is then to be done by hand."""
+    record = found.record if found.fresh or found.swapped else None
+    return Outcome(
+        (place.live if found.swapped else place.fresh,),
+        record.proof() if record else Proof(),
+        record.seconds if record else 0.0,
+        found.swapped,
+        place.kept if found.kept else "",
+        tuple(todo),
+    )
 
 
 def _inode(path: str) -> int:

@@ -13,7 +13,9 @@ import time
 from dataclasses import replace
 from typing import Any, Dict, List, Sequence
 
-from ansible_collections.paas.hardening.plugins.module_utils._backup.recovery_point import RecoveryPoint
+from ansible_collections.paas.hardening.plugins.module_utils._backup.duration import seconds_of
+from ansible_collections.paas.hardening.plugins.module_utils._backup.metrics import Ran, of_repository, write
+from ansible_collections.paas.hardening.plugins.module_utils._backup.recovery_point import RecoveryPoint, repository
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule import history
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.history import FAILED, RUNNING, SUCCEEDED, History
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         return _look(document["options"])
     # Told to stop we still clear away what we began; systemd waits for that.
     signal.signal(signal.SIGTERM, _stop)
-    return _once(document["options"], document["state"])
+    return _once(document["options"], document["state"], document.get("metrics", ""))
 
 
 def _look(options: Dict[str, Any]) -> int:
@@ -42,7 +44,7 @@ def _look(options: Dict[str, Any]) -> int:
     return _say(["ready"], 0)
 
 
-def _once(options: Dict[str, Any], folder: str) -> int:
+def _once(options: Dict[str, Any], folder: str, metrics: str) -> int:
     """Make a point if one is due. That its outcome cannot be noted is no reason to make none, but one to fail."""
     before = History()
     with contextlib.suppress(Failure):
@@ -52,7 +54,9 @@ def _once(options: Dict[str, Any], folder: str) -> int:
     try:
         result = run(RecoveryPoint, options, check=False, diff=False)
     except SystemExit:
-        _note(folder, replace(begun, ended=time.time(), outcome=FAILED, message=_STOPPED))
+        stopped = replace(begun, ended=time.time(), outcome=FAILED, message=_STOPPED)
+        _note(folder, stopped)
+        _measure(options, stopped, metrics)
         raise
     failed = bool(result.get("failed"))
     ended = time.time()
@@ -65,7 +69,7 @@ def _once(options: Dict[str, Any], folder: str) -> int:
         point=before.point if failed else str(result["point"].get("identifier", "")),
         message=str(result.get("msg", "")),
     )
-    unnoted = [*lines, *_note(folder, done)]
+    unnoted = [*lines, *_note(folder, done), *_measure(options, done, metrics)]
     told = [f"{change['object']} {change['field']}: {change['why']}" for change in result.get("plan", [])]
     told += [done.message] if failed else [f"The newest proved point is {done.point}."]
     told += [str(problem) for problem in result.get("problems", [])]
@@ -76,6 +80,19 @@ def _note(folder: str, what: History) -> List[str]:
     """Write down what became of a run; return why not, when that cannot be."""
     try:
         history.write(folder, what)
+    except Failure as failure:
+        return [str(failure)]
+    return []
+
+
+def _measure(options: Dict[str, Any], done: History, path: str) -> List[str]:
+    """Write what Prometheus is told of a run, and of the repository as it is now; return why not, when that cannot be."""
+    if not path:
+        return []
+    try:
+        catalogue, interval = repository(options), seconds_of(options["max_age"], "max_age")
+        ran = Ran(done.ended, done.outcome == SUCCEEDED, done.succeeded, interval)
+        write(path, of_repository(catalogue.folder, catalogue.read(), time.time(), ran))
     except Failure as failure:
         return [str(failure)]
     return []

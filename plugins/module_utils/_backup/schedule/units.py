@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.duration import seconds_of
+from ansible_collections.paas.hardening.plugins.module_utils._backup.metrics import check_path
+from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.engine import ENGINE as ARCHIVE
+from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.engine import working_folders
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
 
 ROOT = "root"
@@ -22,6 +25,7 @@ ARGUMENTS: Dict[str, Any] = {
     "account": {"type": "str", "default": ROOT},
     "timeout": {"type": "str", "default": "12h"},
     "on_failure": {"type": "str"},
+    "metrics_file": {"type": "path"},
 }
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _UNIT = re.compile(r"[A-Za-z0-9:_.@-]{1,200}\.(service|target)")
@@ -53,8 +57,7 @@ RequiresMountsFor={mounts}
 [Service]
 # Never twice at a time: systemd starts no second one, and the repository has a lock for whoever else works on it.
 Type=oneshot
-User={account}
-ExecStart={command}
+{user}ExecStart={command}
 TimeoutStartSec={timeout}
 TimeoutStopSec=60
 StateDirectory={state}
@@ -155,6 +158,7 @@ class Wish:
     on_failure: str
     interpreter: str
     options: Mapping[str, Any]
+    metrics: str = ""
 
     def command(self) -> List[str]:
         return [self.interpreter, "-I", self.places.program, self.places.options_file]
@@ -164,13 +168,17 @@ class Wish:
         places, repository, files = self.places, str(self.options["repository"]), "volumes" in self.options["kinds"]
         # The repository may not be there yet: the first run makes it.
         writable = [os.path.dirname(repository) if repository.rpartition("/")[0] else repository]
+        if _of_server(self.options):
+            writable += working_folders(str(self.options["postgres"]["config"]))
         writable += [folder for folder in (str(self.options["postgres"]["scratch_folder"]),) if not _below(folder, _PRIVATE)]
-        document = {"options": self.options, "state": places.state}
+        writable += [os.path.dirname(self.metrics)] if self.metrics else []
+        document = {"options": self.options, "state": places.state, **({"metrics": self.metrics} if self.metrics else {})}
         service = _SERVICE.format(
             name=places.name,
             mounts=" ".join(_path(path) for path in (repository, str(self.options["signing_key_file"]))),
             on_failure=f"OnFailure={self.on_failure}\n" if self.on_failure else "",
-            account=self.account,
+            # Named, root loses the right to become somebody else: systemd 257 drops CAP_SETUID then, when it filters calls.
+            user=f"User={self.account}\n" if self.account != ROOT else "",
             command=" ".join(_word(word) for word in self.command()),
             timeout=self.timeout,
             state=os.path.basename(places.state),
@@ -208,10 +216,14 @@ def wish_of(params: Mapping[str, Any], arguments: Mapping[str, Any], interpreter
     on_failure = str(schedule["on_failure"] or "")
     if on_failure and not _UNIT.fullmatch(on_failure):
         raise Invalid(f"schedule.on_failure is {on_failure!r}.", "Name a unit of systemd: tell-somebody.service.", "schedule.on_failure")
+    metrics = str(schedule["metrics_file"] or "")
+    if metrics:
+        check_path(metrics, "schedule.metrics_file")
     options = {name: value for name, value in _absolute(params, arguments).items() if name not in ("schedule", "state")}
     _refuse_passing(options)
-    if "volumes" in options["kinds"] and schedule["account"] != ROOT:
-        raise Invalid(f"schedule.account is {schedule['account']}, and only root can keep volumes.", "Give them a schedule of their own.", "schedule.account")
+    if ("volumes" in options["kinds"] or _of_server(options)) and schedule["account"] != ROOT:
+        what = "volumes" if "volumes" in options["kinds"] else "a server's files"
+        raise Invalid(f"schedule.account is {schedule['account']}, and only root can keep {what}.", "Give them a schedule of their own.", "schedule.account")
     return Wish(
         places_of(schedule),
         calendar,
@@ -221,12 +233,14 @@ def wish_of(params: Mapping[str, Any], arguments: Mapping[str, Any], interpreter
         on_failure,
         interpreter,
         options,
+        metrics,
     )
 
 
 def _refuse_passing(options: Mapping[str, Any]) -> None:
     """Refuse what is there now, but not when the timer goes off. Raises Invalid."""
-    if set(options["kinds"]) - {"etcd", "volumes"}:
+    hosts_own = {"etcd", "volumes", "postgres"} if _of_server(options) else {"etcd", "volumes"}
+    if set(options["kinds"]) - hosts_own:
         kubeconfig = options["cluster"]["kubeconfig"]
         if not isinstance(kubeconfig, str) or not os.path.isabs(kubeconfig):
             raise Invalid(
@@ -237,6 +251,11 @@ def _refuse_passing(options: Mapping[str, Any]) -> None:
     for name in ("repository", "signing_key_file"):
         if _below(str(options[name]), _PRIVATE):
             raise Invalid(f"{name} lies in {_PRIVATE[0]} or {_PRIVATE[1]}.", "Every run has folders of its own there: give another place.", name)
+
+
+def _of_server(options: Mapping[str, Any]) -> bool:
+    """Tell whether a server of this very host is kept, for which nobody asks a cluster."""
+    return "postgres" in options["kinds"] and options["postgres"]["engine"] == ARCHIVE
 
 
 def _absolute(options: Mapping[str, Any], arguments: Mapping[str, Any]) -> Dict[str, Any]:

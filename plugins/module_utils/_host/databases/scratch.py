@@ -15,7 +15,7 @@ import signal
 import stat
 import subprocess
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Sequence
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import (
     Failure,
@@ -60,6 +60,7 @@ _SETTINGS = {
 # Accounts of the system that the server may run as when we are root, whom PostgreSQL refuses: its own one, or that without any right.
 _ACCOUNTS = ("postgres", "nobody")
 _LOOK = 0.05
+_TOO_SMALL = "Look at the memory and the limits of this machine."
 # Seconds for a server to give back its shared memory after it was told to go.
 _END_SECONDS = 10.0
 _LONGEST_COMPLAINT = 300
@@ -237,6 +238,43 @@ def scratch_server(there: ServerPrograms, client: Client, folder: str, account: 
                 shutil.rmtree(path, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def recovering_server(there: ServerPrograms, client: Client, folder: str, data: str, settings: Mapping[str, str], deadline: Deadline) -> Iterator[Server]:
+    """Start a server on restored files, wait until its recovery has come to its end, and yield it as its superuser enters it: root alone can do so.
+
+    ``data`` belongs to the account of the server. ``folder`` is from private_folder; socket, access and log are there. At the end it is shut down in good
+    order, so that its files can be looked at. Raises NotProven when it does not come up or does not end well.
+    """
+    account, sockets = account_of(), os.path.join(folder, "socket")
+    if len(os.fsencode(sockets)) > _LONGEST_FOLDER:
+        raise Invalid(f"scratch_folder {os.path.dirname(folder)} has too long a path for a socket.", "Give one nearer to the root.", "scratch_folder")
+    os.mkdir(sockets, 0o700)
+    account.own(sockets)
+    written = {"hba": "local all all peer map=us\n", "ident": f"us root {SUPERUSER}\n", "config": ""}
+    for name, text in written.items():
+        path = os.path.join(folder, name)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(text)
+        account.own(path)
+    places = {f"{name}_file": os.path.join(folder, name) for name in written}
+    words = [f"--{name}={value}" for name, value in {**settings, **places, "unix_socket_directories": sockets}.items()]
+    with open(os.open(os.path.join(folder, "log"), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+b") as log:
+        process = _start([there.program("postgres"), "-D", data, *words], folder, account, log)
+        try:
+            server = Server(sockets, SUPERUSER, "postgres")
+            _wait(process, client, server, log, deadline, "The backup or its log is damaged, or ends before that place.")
+            yield server
+            process.send_signal(signal.SIGINT)
+            try:
+                status = process.wait(max(deadline.left, _END_SECONDS))
+            except subprocess.TimeoutExpired:
+                raise TimedOut(f"The restored server did not end within {deadline.seconds:.0f} s.", "Give it more time with timeout.", "postgres") from None
+            if status:
+                raise NotProven(f"The restored server did not end well: {_last_line(log)}.", "Look at the memory and the disk of this machine.", "postgres")
+        finally:
+            _end(process)
+
+
 def _start(command: Sequence[str], folder: str, account: Account, log: Any) -> subprocess.Popen[bytes]:
     ids = (account.uid, account.gid) if account.name else (-1, -1)
     others: Dict[str, Any] = {} if ties() or not account.name else {"user": account.uid, "group": account.gid, "extra_groups": [account.gid]}
@@ -259,10 +297,10 @@ def _finish(process: subprocess.Popen[bytes], log: Any, deadline: Deadline) -> N
         raise NotProven(f"initdb made no server: {_last_line(log)}.", "See that the account may read the programs and the scratch folder.", "initdb")
 
 
-def _wait(process: subprocess.Popen[bytes], client: Client, server: Server, log: Any, deadline: Deadline) -> None:
+def _wait(process: subprocess.Popen[bytes], client: Client, server: Server, log: Any, deadline: Deadline, hint: str = _TOO_SMALL) -> None:
     while True:
         if process.poll() is not None:
-            raise NotProven(f"The scratch server does not start: {_last_line(log)}.", "Look at the memory and the limits of this machine.", "postgres")
+            raise NotProven(f"The scratch server does not start: {_last_line(log)}.", hint, "postgres")
         # A client that comes too early takes longer to fail than to look.
         if os.path.exists(os.path.join(server.host, ".s.PGSQL.5432")):
             try:

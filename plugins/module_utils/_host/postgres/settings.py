@@ -35,6 +35,7 @@ _GUARDED = {
     "primary_conninfo": "It follows from primary (postgres_server_primary).",
     "primary_slot_name": "It follows from primary (postgres_server_primary).",
 }
+_STANZA = re.compile(r"[A-Za-z0-9][\w.-]{0,59}")
 _LEVELS = ("minimal", "replica", "logical")
 # A standby has to have as much of each as its primary: the setting, and its line in pg_controldata.
 FLOORS = {
@@ -75,6 +76,16 @@ def given_settings(given: Mapping[str, Any]) -> Dict[str, str]:
     if level not in _LEVELS or level == "minimal":
         raise Invalid(f"settings: wal_level is {level}.", "Give replica or logical: with less there is no standby and no archive.", "settings.wal_level")
     return found
+
+
+def archiving(stanza: str, given: Mapping[str, str]) -> Dict[str, str]:
+    """Return the settings by which pgBackRest gets the log, each minute at the latest. Raises Invalid when they are given by hand, too. Pure."""
+    if not _STANZA.fullmatch(stanza):
+        raise Invalid(f"archive_stanza is {stanza!r}.", "Give letters, digits, points and dashes.", "archive_stanza")
+    for name in ("archive_mode", "archive_command", "archive_library"):
+        if name in given:
+            raise Invalid(f"settings: {name} is {given[name]}, and archive_stanza is {stanza}.", "Give one of them.", f"settings.{name}")
+    return {"archive_mode": "on", "archive_command": f"pgbackrest --stanza={stanza} archive-push %p", "archive_timeout": "60"}
 
 
 def fixed(layout: Layout, addresses: Sequence[str], certificate: str, key: str, connections: int) -> Dict[str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, List, Sequence
+from typing import Any, Callable, List, Sequence
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Unavailable
 from ansible_collections.paas.hardening.plugins.module_utils._core.redact import scrub
@@ -35,15 +35,17 @@ def as_account(words: Sequence[str], stdin: str = "", seconds: float = 60) -> En
 class Database:
     """One database of the server on this host."""
 
-    def __init__(self, layout: Layout, name: str = "postgres") -> None:
+    def __init__(self, layout: Layout, name: str = "postgres", start: Callable[[Sequence[str], str, float], Ended] = as_account) -> None:
+        """``start`` runs a program as the server's account, as ``as_account`` does."""
         self._layout = layout
         self._name = name
+        self._start = start
 
     def run(self, text: str, seconds: float = _SECONDS) -> str:
         """Carry the statements out, and stop at the first that fails. Return what they printed. Raises Unavailable when there is no server, and Failure."""
         escaped = self._name.replace("\\", "\\\\").replace("'", "\\'")
         options = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse", "-h", SOCKETS, "-p", str(PORT)]
-        ended = as_account(
+        ended = self._start(
             [self._layout.program("psql"), *options, "-d", f"dbname='{escaped}'", "-f", "-"], _QUIET.format(seconds=round(seconds)) + text, seconds + _MARGIN
         )
         if ended.status == 0:

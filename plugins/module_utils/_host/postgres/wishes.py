@@ -31,6 +31,7 @@ ARGUMENTS: Dict[str, Any] = {
     "databases": {"type": "list", "elements": "dict", "default": [], "options": accounts.DATABASE_OPTIONS},
     "connections": {"type": "int", "default": 200},
     "settings": {"type": "dict", "default": {}},
+    "archive_stanza": {"type": "str", "default": ""},
     "restart": {"type": "str", "choices": ["allowed", "never"], "default": "allowed"},
     "primary": {"type": "dict", "options": standby.PRIMARY_OPTIONS},
     "peers": {"type": "list", "elements": "dict", "default": [], "options": standby.PEER_OPTIONS},
@@ -101,6 +102,8 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
         replicator = {"name": role, "password": password, "connection_limit": -1, "member_of": []}
         roles = (*roles, accounts.roles_of([replicator])[0]._replace(replication=True))
     given = settings.given_settings(params["settings"])
+    if params["archive_stanza"]:
+        given = {**settings.archiving(params["archive_stanza"], given), **given}
     given["synchronous_standby_names"] = _synchronous(peers) if params["synchronous"] else ""
     slots = tuple(standby.slot_name(one["name"]) for one in peers)
     found = standby.primary_of(primary, role, password, names[0], PORT)
