@@ -76,7 +76,8 @@ def job_of(namespace: str, params: Mapping[str, Any], near: Mapping[str, Any]) -
     if params["job_pull_secrets"]:
         pod["imagePullSecrets"] = [{"name": name} for name in params["job_pull_secrets"]]
     if params["job_node_selector"]:
-        pod["nodeSelector"] = {str(name): str(value) for name, value in params["job_node_selector"].items()}
+        # A label that looks like a truth value comes as one.
+        pod["nodeSelector"] = {str(name): str(value).lower() if isinstance(value, bool) else str(value) for name, value in params["job_node_selector"].items()}
     container = {
         "name": NAME,
         "image": params["job_image"],
