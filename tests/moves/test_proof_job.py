@@ -1,0 +1,456 @@
+"""The move of a real Hephy by a Job inside of the cluster: not through this machine, no secret in sight, and nothing of it outlives a run that is hit."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.remote import SILENCE
+from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Site
+from ansible_collections.paas.hardening.plugins.module_utils._controls.guard import SILENCE as SILENCE_OF_THE_GUARD
+from ansible_collections.paas.hardening.plugins.module_utils._controls.store_job import NAME, StoreJob, job_of
+from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import detect
+from lab import builds, images, layers, processes
+from tests.contract.canaries import leaks, secrets_of
+from tests.contract.installed import GROUP, Installed
+from tests.moves.conftest import USER, Mover, file_with
+from tests.moves.disasters import Process, Watch
+from tests.stores.servers import Minio
+
+if TYPE_CHECKING:
+    from lab.seed import Ledger, Sown
+    from lab.stores import ObjectStore
+
+BUCKETS = ("registry", "git", "dbwal")
+STORE = "deis-minio"
+# Enough that a copy can be hit in the middle.
+LARGE, BYTES = 120, 1 << 20
+# A pod that nobody needs ends within a minute, and its Job is kept for another one.
+FORGOTTEN = 150.0
+SLACK = 45.0
+OLD, NO_SHELL = "lab.local/rclone-old:1", "lab.local/rclone-alone:1"
+
+
+@pytest.fixture(scope="module")
+def loaded(hephy: Installed, report: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The platform, on nodes that have images with a good rclone, with an old one, and without a shell."""
+    folder = tmp_path_factory.mktemp("old")
+    (folder / "rclone").write_text("#!/bin/sh\necho rclone v1.60.1-DEV\n")
+    (folder / "rclone").chmod(0o755)
+    layers.pack(folder / "old.tar", {"usr/local/bin/rclone": folder / "rclone"})
+    old = layers.Layer(folder / "old.tar", hashlib.sha256((folder / "old.tar").read_bytes()).hexdigest(), (folder / "old.tar").stat().st_size)
+    good = images.rclone(report)
+    hephy.cluster.load(good, images.Image(OLD, (good.layers[0], old)), images.Image(NO_SHELL, good.layers[1:]))
+    return hephy
+
+
+@pytest.fixture(scope="module")
+def many(loaded: Installed, sown: Sown) -> Ledger:
+    """What lies in a bucket of the bundled store beside the usual."""
+    from lab.seed import Ledger, live
+
+    found = Ledger("git")
+    for number in range(LARGE):
+        found.put(live.store(sown.place), f"home/large/{number}", number.to_bytes(4, "big") + os.urandom(BYTES))
+    return found
+
+
+@pytest.fixture(scope="module")
+def mover(loaded: Installed, many: Ledger, store: ObjectStore, tmp_path_factory: pytest.TempPathFactory) -> Mover:
+    from lab.stores import WRITE
+
+    assert many.objects
+    folder = tmp_path_factory.mktemp("job")
+    store.make_bucket(*BUCKETS)
+    account = store.add_user(dict.fromkeys(BUCKETS, WRITE))
+    options = {
+        "endpoint": store.endpoint,
+        "access_key_file": file_with(folder, account.access_key),
+        "secret_key_file": file_with(folder, account.secret_key),
+        "work_folder": str(folder / "work"),
+        "job_image": images.RCLONE,
+        "overwrite": True,
+        "freeze_timeout": 240,
+        "wait_timeout": 120,
+    }
+    return Mover(loaded, folder, "workflow_object_storage", options)
+
+
+def copiers(*words: str) -> list[int]:
+    """Every rclone in a pod of this lab that does this."""
+    found = []
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        command = processes.command(pid)
+        # Ours stand by their path.
+        if command[:1] == ["rclone"] and set(words) <= set(command):
+            found.append(pid)
+    return found
+
+
+def clear(store: ObjectStore) -> None:
+    """Empty the buckets outside."""
+    for bucket in BUCKETS:
+        for path in sorted((store.folder / "buckets" / bucket).rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+
+
+class Onlooker:
+    """Sees, all the time, who speaks with the store outside, which command lines there are in pods, and what the Job and its pod are told."""
+
+    def __init__(self, platform: Installed, store: ObjectStore) -> None:
+        self._platform = platform
+        self._store = store
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self.peers: set[str] = set()
+        self.commands: set[str] = set()
+        self.documents: set[str] = set()
+        self.levels: set[str] = set()
+
+    def __enter__(self) -> Onlooker:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_trouble: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        labels = f"app.kubernetes.io/name={NAME}"
+        while not self._over.wait(0.1):
+            found = [
+                document for kind in ("Job", "Pod") for document in self._platform.objects.list(KINDS[kind], namespace=self._platform.namespace, labels=labels)
+            ]
+            self.documents.update(json.dumps(document) for document in found)
+            if found:
+                # From here on the Job is there.
+                self.peers |= peers(self._store)
+            for pid in copiers():
+                self.commands.add(" ".join(processes.command(pid)))
+
+
+def peers(store: ObjectStore) -> set[str]:
+    """The addresses of those who are connected with a store, from the table of its own network."""
+    pid = store.machine.component_pid("plain")
+    found = set()
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:] + Path(f"/proc/{pid}/net/tcp6").read_text().splitlines()[1:]:
+            _number, local, remote, state = line.split()[:4]
+            if state == "01" and int(local.rpartition(":")[2], 16) == 9000:
+                # The last word of both forms is the address of version 4, its bytes in the machine's order.
+                word = remote.partition(":")[0][-8:]
+                found.add(".".join(str(byte) for byte in reversed(bytes.fromhex(word))))
+    return found
+
+
+@dataclass
+class Told:
+    """The runs of a whole move, in their order, and what was seen meanwhile."""
+
+    checked: dict[str, Any]
+    checked_writes: list[Any]
+    moved: dict[str, Any]
+    output: str
+    requests: list[Any]
+    seen: Onlooker
+    audit: str
+    again: dict[str, Any]
+    again_writes: list[Any]
+    left: list[str]
+
+
+def of_the_job(platform: Installed) -> list[str]:
+    found = [platform.objects.list(KINDS[kind], namespace=platform.namespace, labels=f"app.kubernetes.io/name={NAME}") for kind in ("Job", "Pod")]
+    return [document["metadata"]["name"] for documents in found for document in documents]
+
+
+@pytest.fixture(scope="module")
+def told(mover: Mover, store: ObjectStore) -> Told:
+    checked = mover.result("--check")
+    checked_writes = mover.writes
+    log = mover.platform.cluster.audit_log
+    begin = log.stat().st_size
+    with Onlooker(mover.platform, store) as seen:
+        run = mover.run().ok()
+    requests = mover.requests
+    with log.open("rb") as file:
+        file.seek(begin)
+        audit = file.read().decode()
+    processes.wait_until(lambda: not of_the_job(mover.platform), 15)
+    left = of_the_job(mover.platform)
+    again = mover.result()
+    return Told(checked, checked_writes, dict(run.result("move")), run.output, requests, seen, audit, again, mover.writes, left)
+
+
+def shape(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [(change["stage"], change["object"], change["field"]) for change in result["plan"]]
+
+
+def test_check_mode_names_the_job_and_makes_none(told: Told) -> None:
+    assert told.checked_writes == []
+    assert {change["why"].partition(", moved by ")[2] for change in told.checked["plan"] if change["stage"] == "copy"} == {
+        f"a Job with the image {images.RCLONE}"
+    }
+    assert shape(told.checked) == shape(told.moved)
+
+
+def test_everything_is_moved_and_proved_and_the_job_is_gone(told: Told, sown: Sown, many: Ledger, store: ObjectStore) -> None:
+    assert told.moved["proof"]["verdict"] == "pass"
+    assert [ledger.wrong(store.client()) for ledger in (*sown.ledgers, many)] == [[], [], []]
+    assert sown.pull() > 0
+    assert told.left == []
+
+
+def test_a_second_run_makes_no_job(told: Told) -> None:
+    assert (told.again["plan"], told.again_writes) == ([], [])
+
+
+def test_not_a_byte_came_through_this_machine(told: Told, mover: Mover) -> None:
+    made = [number for number, request in enumerate(told.requests) if (request.verb, request.resource) == ("create", "jobs.batch") and request.name == NAME]
+    assert made, [str(request) for request in told.requests if request.writes]
+    # A stream is written down when it ends: what was asked before the Job was there may stand a little behind.
+    ports = [str(request) for request in told.requests[made[0] + 3 :] if request.resource == "pods/portforward" and request.name.startswith(STORE)]
+    assert ports == []
+    assert told.seen.peers, "nobody was seen at the store"
+    assert mover.platform.cluster.host_address not in told.seen.peers
+
+
+def test_no_secret_is_told_where_others_see_it(told: Told, mover: Mover, store: ObjectStore) -> None:
+    secrets = {Path(mover.options[name]).read_text().strip() for name in ("access_key_file", "secret_key_file")} | {store.root.secret_key}
+    secrets |= secrets_of(mover.platform)
+    assert any(" copy " in command for command in told.seen.commands)
+    assert any('"kind": "Job"' in document or '"backoffLimit"' in document for document in told.seen.documents)
+    assert NAME in told.audit
+    for text in ("\n".join(told.seen.commands), "\n".join(told.seen.documents), told.audit, told.output):
+        assert not leaks(secrets, text)
+    assert "RCLONE_CONFIG" not in told.audit
+    assert "RCLONE_CONFIG_" not in "\n".join(told.seen.documents).replace("RCLONE_[A-Z", "")
+
+
+def test_back_to_the_bundled_store_by_a_job(told: Told, mover: Mover, sown: Sown) -> None:
+    with Watch(mover.platform) as watch:
+        result = mover.result(state="reverted")
+        assert not watch.frozen()
+    assert result["changed"]
+    assert sown.pull() > 0
+    assert processes.wait_until(lambda: not of_the_job(mover.platform), 15)
+
+
+def test_a_store_that_only_the_cluster_sees_is_looked_at_from_there(told: Told, mover: Mover, store: ObjectStore) -> None:
+    cluster, namespace = mover.platform.cluster, mover.platform.namespace
+    port = {"name": "s3", "port": 9000, "protocol": "TCP"}
+    endpoints = {"addresses": [{"ip": store.address}], "ports": [{"name": "s3", "port": 9000}]}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "outside"}, "spec": {"ports": [port]}}
+    for document in (service, {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "outside"}, "subsets": [endpoints]}):
+        cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(document))
+    try:
+        address = cluster.kubectl("get", "service", "outside", "-n", namespace, "-o", "jsonpath={.spec.clusterIP}")
+        result = mover.result("--check", endpoint=f"http://{address}:9000")
+        assert "copy" in {change["stage"] for change in result["plan"]}
+        assert {(request.verb, request.resource) for request in mover.writes if request.stored} == {("create", "jobs.batch"), ("delete", "jobs.batch")}
+    finally:
+        cluster.kubectl("delete", "service", "outside", "-n", namespace)
+
+
+REFUSALS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "an image that is not there": ({"job_image": "lab.local/nowhere:1"}, "job_image", "cannot be had"),
+    "an image without rclone": ({"job_image": images.BASE}, "job_image", "lacks rclone"),
+    "an image without a shell": ({"job_image": NO_SHELL}, "job_image", "does not start"),
+    "an old rclone": ({"job_image": OLD}, "job_image", "rclone 1.60.1, older than 1.75"),
+    "no such node": ({"job_node_selector": {"no": "node"}}, "job_node_selector", "finds no node"),
+    "limits that cannot be": ({"job_resources": {"limits": {"memory": "much"}}}, "job_image", "cannot be made"),
+}
+
+
+@pytest.mark.parametrize("name", list(REFUSALS))
+def test_what_keeps_the_job_from_running_is_told_before_anything_is_touched(told: Told, mover: Mover, name: str) -> None:
+    options, subject, said = REFUSALS[name]
+    with Watch(mover.platform) as watch:
+        run = mover.run(**options)
+        assert watch.longest == 0
+    result = run.result("move")
+    assert run.status != 0
+    assert said in result["msg"], result["msg"]
+    assert result["failure"]["object"] == subject
+    assert {(request.verb, request.resource) for request in mover.writes if request.stored} <= {("create", "jobs.batch"), ("delete", "jobs.batch")}
+    assert processes.wait_until(lambda: not of_the_job(mover.platform), 15)
+
+
+def test_a_store_that_the_pods_do_not_see(told: Told, mover: Mover, tmp_path: Path) -> None:
+    """A server on this machine's loopback: it can be looked at from here, but for a pod that address is the pod itself."""
+    builds.ensure(["minio"])
+    with Minio(tmp_path).running() as near:
+        for bucket in BUCKETS:
+            near.bucket(bucket)
+        keys = {"access_key_file": file_with(tmp_path, near.access_key), "secret_key_file": file_with(tmp_path, near.secret_key)}
+        with Watch(mover.platform) as watch:
+            run = mover.run(endpoint=near.endpoint, **keys)
+            assert watch.longest == 0
+    result = run.result("move")
+    assert f"The pod of the Job does not reach {near.endpoint}" in result["msg"], result["msg"]
+    assert "NetworkPolicy" in result["msg"]
+
+
+def test_a_quota_is_named(told: Told, mover: Mover) -> None:
+    cluster, namespace = mover.platform.cluster, mover.platform.namespace
+    cluster.kubectl("create", "quota", "tight", "-n", namespace, "--hard=requests.memory=1Mi")
+    try:
+        run = mover.run()
+    finally:
+        cluster.kubectl("delete", "quota", "tight", "-n", namespace)
+    result = run.result("move")
+    assert "ResourceQuota tight" in result["msg"], result["msg"]
+    assert result["failure"]["object"] == "job_resources"
+
+
+def test_a_policy_of_the_cluster_is_fulfilled(told: Told, mover: Mover) -> None:
+    """The pod is let into a namespace of the level restricted."""
+    cluster = mover.platform.cluster
+    cluster.kubectl("create", "namespace", "tightened")
+    try:
+        cluster.kubectl("label", "namespace", "tightened", "pod-security.kubernetes.io/enforce=restricted")
+        params = {"job_image": images.RCLONE, "job_pull_secrets": [], "job_node_selector": None, "job_resources": None}
+        template = job_of("tightened", params, {})["spec"]["template"]
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "mover"}, "spec": template["spec"]}
+        cluster.kubectl("apply", "-n", "tightened", "-f", "-", stdin=json.dumps(pod))
+    finally:
+        cluster.kubectl("delete", "namespace", "tightened", "--wait=false")
+
+
+class Struck:
+    """A run of the move that is hit while rclone copies in the pod."""
+
+    def __init__(self, mover: Mover, store: ObjectStore) -> None:
+        self.platform = mover.platform
+        clear(store)
+        kubeconfig = str(self.platform.cluster.issue_client(USER, groups=[GROUP]))
+        more = {"kubeconfig": kubeconfig, "namespace": self.platform.namespace, "platform": self.platform.name}
+        self.process = Process("workflow_object_storage", {**mover.options, **more}, mover.folder)
+
+    def await_copy(self) -> list[int]:
+        found = processes.wait_until(lambda: copiers("copy") or self.process.ended, 240, 0.02)
+        assert not self.process.ended, self.process.result()
+        return list(found)
+
+    def gone(self, pids: list[int], seconds: float) -> float:
+        """Seconds until no rclone of it is there any more."""
+        begun = time.monotonic()
+        assert processes.wait_until(lambda: not [pid for pid in pids if processes.start_time(pid) is not None], seconds), "rclone lives on"
+        passed = time.monotonic() - begun
+        assert copiers("copy") == []
+        return passed
+
+
+@pytest.fixture
+def completed(mover: Mover, sown: Sown, many: Ledger, store: ObjectStore, request: pytest.FixtureRequest, report: Callable[[str], None]) -> Iterator[None]:
+    """Whatever happens: the platform does not stand still, the next run completes the move, and another one leads back."""
+    yield
+    cluster = mover.platform.cluster
+    cluster.wait_ready()
+    begun = time.monotonic()
+    result = mover.result()
+    report(f"{request.node.name}: the next run took {time.monotonic() - begun:.0f} s")
+    assert result["proof"]["verdict"] == "pass"
+    assert [ledger.wrong(store.client()) for ledger in (*sown.ledgers, many)] == [[], [], []]
+    assert processes.wait_until(lambda: not of_the_job(mover.platform), 15)
+    mover.result(state="reverted")
+
+
+@pytest.mark.usefixtures("told", "completed")
+def test_a_run_that_is_killed_leaves_no_copier(mover: Mover, store: ObjectStore, report: Callable[[str], None]) -> None:
+    run = Struck(mover, store)
+    pids = run.await_copy()
+    run.process.kill()
+    report(f"rclone was gone {run.gone(pids, 10):.1f} s after the run was killed")
+
+
+@pytest.mark.usefixtures("told", "completed")
+def test_a_run_that_is_killed_while_the_platform_stands_still(mover: Mover, store: ObjectStore, report: Callable[[str], None]) -> None:
+    run = Struck(mover, store)
+    with Watch(mover.platform) as watch:
+        assert processes.wait_until(lambda: watch.still > 1 or run.process.ended, 300)
+        assert processes.wait_until(lambda: (copiers() and watch.still) or run.process.ended, 120, 0.02)
+        pids = copiers()
+        run.process.kill()
+        report(f"rclone was gone {run.gone(pids, 10):.1f} s after the run was killed")
+        assert watch.still, "it was gone before the guard let the platform go on"
+        assert processes.wait_until(lambda: not watch.still, SILENCE_OF_THE_GUARD + SLACK, 0.2)
+
+
+@pytest.mark.usefixtures("told", "completed")
+def test_a_run_that_falls_silent_leaves_no_copier(mover: Mover, store: ObjectStore, report: Callable[[str], None]) -> None:
+    run = Struck(mover, store)
+    pids = run.await_copy()
+    # It holds its connections, and says nothing, as behind a network that swallows everything. What it does not read makes rclone wait.
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    run.process.process.send_signal(signal.SIGSTOP)
+    try:
+        report(f"rclone was gone {run.gone(pids, SILENCE + 15):.1f} s after the last sign of life")
+    finally:
+        run.process.process.send_signal(signal.SIGCONT)
+    result = run.process.result()
+    assert result is not None
+    assert result["failed"]
+
+
+@pytest.mark.usefixtures("told", "completed")
+def test_the_pod_is_deleted(mover: Mover, store: ObjectStore) -> None:
+    run = Struck(mover, store)
+    pids = run.await_copy()
+    cluster, namespace = mover.platform.cluster, mover.platform.namespace
+    cluster.kubectl("delete", "pod", "-n", namespace, "-l", f"app.kubernetes.io/name={NAME}", "--wait=false")
+    run.gone(pids, 40)
+    result = run.process.result()
+    assert result is not None
+    assert result["failed"]
+    assert processes.wait_until(lambda: not of_the_job(mover.platform), 15)
+
+
+@pytest.mark.usefixtures("told", "completed")
+def test_the_api_server_ends(mover: Mover, store: ObjectStore) -> None:
+    run = Struck(mover, store)
+    pids = run.await_copy()
+    mover.platform.cluster.kill_component("kube-apiserver")
+    run.gone(pids, 20)
+    result = run.process.result()
+    assert result is not None
+    assert result["failed"]
+    assert "is lost" in result["msg"]
+
+
+@pytest.mark.usefixtures("told")
+def test_what_a_killed_run_left_ends_by_itself(mover: Mover, store: ObjectStore) -> None:
+    run = Struck(mover, store)
+    run.await_copy()
+    run.process.kill()
+    assert of_the_job(mover.platform)
+    assert processes.wait_until(lambda: not of_the_job(mover.platform), FORGOTTEN, 1)
+
+
+@pytest.mark.usefixtures("told")
+def test_a_job_that_another_run_needs_is_left_alone(mover: Mover) -> None:
+    platform, options = mover.platform, {"job_pull_secrets": [], "job_node_selector": None, "job_resources": None, **mover.options}
+    site = Site(platform.objects.connection, platform.objects, detect(platform.objects, platform.name, platform.namespace))
+    other = StoreJob(site, options)
+    try:
+        assert other.engine(None).version >= (1, 75)
+        before = of_the_job(platform)
+        run = mover.run()
+        assert "Another run moves something" in run.result("move")["msg"]
+        assert of_the_job(platform) == before
+    finally:
+        other.leave()
+    assert processes.wait_until(lambda: not of_the_job(platform), 15)
