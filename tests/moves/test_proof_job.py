@@ -61,9 +61,9 @@ def many(loaded: Installed, sown: Sown) -> Ledger:
     """What lies in a bucket of the bundled store beside the usual."""
     from lab.seed import Ledger, live
 
-    found = Ledger("git")
+    found, client = Ledger("git"), live.store(sown.place)
     for number in range(LARGE):
-        found.put(live.store(sown.place), f"home/large/{number}", number.to_bytes(4, "big") + os.urandom(BYTES))
+        found.put(client, f"home/large/{number}", number.to_bytes(4, "big") + os.urandom(BYTES))
     return found
 
 

@@ -212,6 +212,7 @@ class ObjectStorageControl:
         if plan.changes[0].stage == TAKE_BACK:
             self._at_work.stages.take_over()
             # What it saw was half a move.
+            self.leave()
             self._move = self._target = None
         else:
             self._at_work.carry_out(plan)

@@ -296,8 +296,8 @@ class Move:
         """Do one piece."""
         change = piece.changes[0]
         self.stages.begin(change.stage)
-        # Whatever looked at the stores before: the work is done where it was asked for.
-        self._within = self._job is not None
+        # Whatever looked at the stores before: they are worked on from where it was asked for.
+        self._within = self._within or (self._job is not None and change.stage == PREPARE)
         if change.stage == PREPARE:
             self._prepare(change)
         elif change.stage == COPY:
