@@ -36,7 +36,8 @@ _NOT_HANDED_OVER = 125
 PROGRAM_VARIABLE, FOLDER_VARIABLE = "PAAS_PROGRAM", "PAAS_FOLDER"
 COMMAND = ("sh", "-c", f'eval "${PROGRAM_VARIABLE}"')
 TOOLS = ("dd", "env", "mktemp", "rm", "sed", "sleep", "timeout", "wc")
-# dd reads exactly what it is told to, and leaves the rest of the input to whoever comes next. Variables of rclone that an image sets would be obeyed.
+# dd reads exactly what it is told to, and leaves the rest of the input to whoever comes next. The variables are those of the program alone; such of rclone
+# that an image sets would be obeyed.
 PROGRAM = f"""
 take() {{
   [ "$1" -lt 65536 ] || dd bs=65536 count="$(($1 / 65536))" iflag=fullblock 2>/dev/null
@@ -45,11 +46,8 @@ take() {{
 umask 077
 place=$(mktemp -d "${FOLDER_VARIABLE}/run.XXXXXX") && cd "$place" || exit {_NOT_HANDED_OVER}
 trap 'rm -rf "$place"' EXIT
-for name in $(env | sed -n 's/^\\(RCLONE_[A-Za-z0-9_]*\\)=.*/\\1/p'); do unset "$name"; done
 IFS=' ' read -r script files || exit {_NOT_HANDED_OVER}
-whole=
-eval "$(take "$script")"
-[ "$whole" = yes ] || exit {_NOT_HANDED_OVER}
+handed=$(take "$script")
 number=0
 for size in $files; do
   number=$((number + 1))
@@ -57,7 +55,13 @@ for size in $files; do
   [ "$(wc -c <"$number")" -eq "$size" ] || exit {_NOT_HANDED_OVER}
 done
 exec 3<&0
-"$@" <1 3<&- &
+(
+  for name in $(env | sed -n 's/^\\(RCLONE_[A-Za-z0-9_]*\\)=.*/\\1/p'); do unset "$name"; done
+  whole=
+  eval "$handed"
+  [ "$whole" = yes ] || exit {_NOT_HANDED_OVER}
+  exec "$@"
+) <1 3<&- &
 program=$!
 {{
   while :; do
