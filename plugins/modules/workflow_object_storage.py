@@ -193,17 +193,16 @@ options:
   job_image:
     description:
       - Image with an rclone that moves the bytes inside of the cluster. They then flow from the bundled store, by its Service, to the target as the pods see
-        it, and not through the machine where the module runs, which only gets the listings and the digests of the proof.
-      - For a run that has something to move a Job with that image is made in the platform's namespace, and taken away at its end. It is no part of how the
-        platform should be, so it is no change, and no field of RV(plan) but the reason of a copy names it. What a killed run leaves of it ends by itself
-        within two minutes; rclone in it ends at once with the connection, or 20 seconds after the last sign of life.
+        it. The machine where the module runs only gets listings, and the digests of the proof.
+      - A run that has something to move makes a Job with that image in the platform's namespace, and takes it away at its end. It is no part of how the
+        platform should be; in RV(plan) the reason of each copy names it. What a killed run leaves of it ends by itself within two minutes, rclone in it with
+        the connection, or 20 seconds after the last sign of life.
       - The image needs a shell (C(sh)), rclone >= 1.75, and C(dd), C(env), C(mktemp), C(rm), C(sed), C(sleep), C(timeout), C(wc), as busybox or GNU have them;
-        C(docker.io/rclone/rclone) has all of it. This is looked at before anything is touched, as is that the pod is let in, finds a node, and reaches
-        both stores.
+        C(docker.io/rclone/rclone) has all of it. That, and whether the pod runs and reaches both stores, is looked at before anything is touched.
       - The pod fulfils the Pod Security level V(restricted), and has no account. A NetworkPolicy knows it by the label
         C(app.kubernetes.io/name=paas-hardening-mover). The credentials go through standard input, into the variables of rclone alone.
-      - What only looks at the stores (the plan, check mode, a second run, the proof at its end) takes the rclone of the machine where the module runs. Where
-        there is none, or a store cannot be reached from there, a Job looks, too, also in check mode, and goes at the end.
+      - What only looks at the stores (check mode, a second run, the proof at the end) takes the rclone of the machine where the module runs. Where there is
+        none, or a store cannot be reached from there, a Job looks, also in check mode, and goes at the end.
     type: str
   job_pull_secrets:
     description: Names of Secrets in the platform's namespace by which O(job_image) can be pulled. Without them those of the bundled store are taken.
@@ -211,12 +210,10 @@ options:
     elements: str
     default: []
   job_node_selector:
-    description: Labels of the nodes on which the Job may run. Without them it runs where the bundled store may; it has the tolerations of that in any case.
+    description: Labels of the nodes on which the Job may run, instead of those of the bundled store's. It tolerates what that tolerates.
     type: dict
   job_resources:
-    description:
-      - Requests and limits of the Job's container, as Kubernetes writes them. Without them it requests 100m of CPU and 256Mi of memory, and gets 2 and 1Gi.
-      - The lists of what is copied and proved, with every key in them, lie in that memory, too.
+    description: Requests and limits of its container, by default 100m of CPU and 256Mi of memory, and 2 and 1Gi. Its lists of keys lie in that memory.
     type: dict
   work_folder:
     description: Where the state of the copy is kept, so that a run that was interrupted can be gone on with.
@@ -267,13 +264,12 @@ EXAMPLES = r"""
     backup_signing_key_file: /etc/paas/backup-signing-key
     backup_max_age: 6h
 
-- name: Move it without a byte coming through this machine, on nodes that have the network for it
+- name: Move it without a byte coming through this machine
   paas.hardening.workflow_object_storage:
     endpoint: http://s3.internal.example.com:7070
     access_key_file: /etc/paas/access-key
     secret_key_file: /etc/paas/secret-key
     job_image: docker.io/rclone/rclone:1.75
-    job_node_selector: {network: fast}
 
 - name: Go back to the bundled store
   paas.hardening.workflow_object_storage:
