@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -21,6 +22,10 @@ from ansible_collections.paas.hardening.plugins.module_utils._cluster.remote imp
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Site
 from ansible_collections.paas.hardening.plugins.module_utils._controls.guard import SILENCE as SILENCE_OF_THE_GUARD
 from ansible_collections.paas.hardening.plugins.module_utils._controls.store_job import NAME, StoreJob, job_of
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
+from ansible_collections.paas.hardening.plugins.module_utils._host.stores.listing import list_bucket, peek
+from ansible_collections.paas.hardening.plugins.module_utils._host.stores.rclone import find
+from ansible_collections.paas.hardening.plugins.module_utils._host.stores.store import Store
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import detect
 from lab import builds, images, layers, processes
 from tests.contract.canaries import leaks, secrets_of
@@ -40,6 +45,7 @@ LARGE, BYTES = 120, 1 << 20
 # A pod that nobody needs ends within a minute, and its Job is kept for another one.
 FORGOTTEN = 150.0
 SLACK = 45.0
+MANY = 200_000
 OLD, NO_SHELL = "lab.local/rclone-old:1", "lab.local/rclone-alone:1"
 
 
@@ -440,17 +446,72 @@ def test_what_a_killed_run_left_ends_by_itself(mover: Mover, store: ObjectStore)
     assert processes.wait_until(lambda: not of_the_job(mover.platform), FORGOTTEN, 1)
 
 
-@pytest.mark.usefixtures("told")
-def test_a_job_that_another_run_needs_is_left_alone(mover: Mover) -> None:
+@contextlib.contextmanager
+def by_hand(mover: Mover) -> Iterator[StoreJob]:
+    """A Job that is up as long as this lasts."""
     platform, options = mover.platform, {"job_pull_secrets": [], "job_node_selector": None, "job_resources": None, **mover.options}
     site = Site(platform.objects.connection, platform.objects, detect(platform.objects, platform.name, platform.namespace))
-    other = StoreJob(site, options)
+    job = StoreJob(site, options)
     try:
-        assert other.engine(None).version >= (1, 75)
-        before = of_the_job(platform)
+        job.engine(None)
+        yield job
+    finally:
+        job.leave()
+    assert processes.wait_until(lambda: not of_the_job(platform), 15)
+
+
+@pytest.mark.usefixtures("told")
+def test_a_job_that_another_run_needs_is_left_alone(mover: Mover) -> None:
+    with by_hand(mover):
+        before = of_the_job(mover.platform)
         run = mover.run()
         assert "Another run moves something" in run.result("move")["msg"]
-        assert of_the_job(platform) == before
-    finally:
-        other.leave()
-    assert processes.wait_until(lambda: not of_the_job(platform), 15)
+        assert of_the_job(mover.platform) == before
+
+
+def test_the_authority_of_a_store_goes_along(mover: Mover, store: ObjectStore) -> None:
+    near = {"endpoint": store.tls_endpoint, "access_key": store.root.access_key, "secret_key": store.root.secret_key}
+    with by_hand(mover) as job:
+        peek(job.engine(None), Store("s3", ca_file=str(store.ca_file), **near), "git", 1)
+        with pytest.raises(Invalid, match="no trusted TLS connection"):
+            peek(job.engine(None), Store("s3", **near), "git", 1)
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) * 1024
+
+
+def test_many_keys_are_listed_in_little_memory(mover: Mover, store: ObjectStore, tmp_path: Path, report: Callable[[str], None]) -> None:
+    store.make_bucket("many")
+    for number in range(MANY):
+        # An object of this store is a file.
+        folder = store.folder / "buckets" / "many" / f"folder-{number // 1000}"
+        folder.mkdir(exist_ok=True)
+        (folder / f"an-object-with-a-name-of-some-length-{number:08d}").touch()
+    near = Store("s3", store.endpoint, "", store.root.access_key, store.root.secret_key)
+    seconds, most, found = {}, 0, set()
+    with by_hand(mover) as job:
+        for name, engine in (("here", find()), ("in the pod", job.engine(None))):
+            begun, before, over = time.monotonic(), resident(), threading.Event()
+            peak = [before]
+
+            def look(peak: list[int] = peak, over: threading.Event = over) -> None:
+                while not over.wait(0.05):
+                    peak[0] = max(peak[0], resident())
+
+            thread = threading.Thread(target=look)
+            thread.start()
+            try:
+                listing = list_bucket(engine, near, "many", str(tmp_path), name)
+            finally:
+                over.set()
+                thread.join()
+            seconds[name], most = time.monotonic() - begun, max(most, peak[0] - before)
+            found.add((listing.objects, hashlib.sha256(Path(listing.path).read_bytes()).hexdigest()))
+    shutil.rmtree(store.folder / "buckets" / "many")
+    report(f"{MANY} keys listed here in {seconds['here']:.1f} s, in the pod in {seconds['in the pod']:.1f} s; {most >> 20} MiB more")
+    assert {objects for objects, _digest in found} == {MANY}
+    assert len(found) == 1
+    assert most < 64 << 20
