@@ -233,9 +233,11 @@ class StoreJob:
         try:
             told = execute(pod.connection, pod.namespace, pod.name, ("rclone", "version", "--config="), NAME, timeout=60).stdout
         except (Invalid, NotFound, Unavailable) as failure:
-            # An image that lacks something ends as soon as it has looked for it.
-            found = self._pods(self._uid)
-            if found and readiness_of(found[0]).state == READY and found[0]["status"]["phase"] == "Running":
+            # An image that lacks something ends as soon as it has looked for it, and the cluster learns that a little later.
+            found, deadline = self._pods(self._uid), Deadline(_TO_LEAVE)
+            while found and found[0]["status"]["phase"] == "Running" and deadline.pause(_POLL):
+                found = self._pods(self._uid)
+            if found and found[0]["status"]["phase"] == "Running":
                 raise Refused(f"rclone cannot be run in the pod {pod.name}: {failure.message}", failure.hint, "job_image") from None
             raise self._trouble(found[0] if found else {}, "its pod is gone") from None
         return engine_of(pod, told.encode(), f"The program of the image {self.image}", f"Nothing was touched yet. {_NEEDS}", "job_image")
