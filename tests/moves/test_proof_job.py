@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import threading
@@ -31,7 +32,8 @@ from lab import builds, images, layers, processes
 from tests.contract.canaries import leaks, secrets_of
 from tests.contract.installed import GROUP, Installed
 from tests.moves.conftest import USER, Mover, file_with
-from tests.moves.disasters import Process, Watch
+from tests.moves.disasters import Disaster, Process, Watch
+from tests.moves.test_faults_interruptions import StoreRounds
 from tests.stores.servers import Minio
 
 if TYPE_CHECKING:
@@ -254,7 +256,7 @@ def test_back_to_the_bundled_store_by_a_job(told: Told, mover: Mover, sown: Sown
     assert processes.wait_until(lambda: not of_the_job(mover.platform), 15)
 
 
-def test_a_store_that_only_the_cluster_sees_is_looked_at_from_there(told: Told, mover: Mover, store: ObjectStore) -> None:
+def test_a_store_that_only_the_cluster_knows_is_looked_at_from_there(told: Told, mover: Mover, store: ObjectStore) -> None:
     cluster, namespace = mover.platform.cluster, mover.platform.namespace
     port = {"name": "s3", "port": 9000, "protocol": "TCP"}
     endpoints = {"addresses": [{"ip": store.address}], "ports": [{"name": "s3", "port": 9000}]}
@@ -262,8 +264,7 @@ def test_a_store_that_only_the_cluster_sees_is_looked_at_from_there(told: Told, 
     for document in (service, {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "outside"}, "subsets": [endpoints]}):
         cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(document))
     try:
-        address = cluster.kubectl("get", "service", "outside", "-n", namespace, "-o", "jsonpath={.spec.clusterIP}")
-        result = mover.result("--check", endpoint=f"http://{address}:9000")
+        result = mover.result("--check", endpoint=f"http://outside.{namespace}.svc.cluster.local:9000")
         assert "copy" in {change["stage"] for change in result["plan"]}
         assert {(request.verb, request.resource) for request in mover.writes if request.stored} == {("create", "jobs.batch"), ("delete", "jobs.batch")}
     finally:
@@ -443,6 +444,48 @@ def test_what_a_killed_run_left_ends_by_itself(mover: Mover, store: ObjectStore)
     run.await_copy()
     run.process.kill()
     assert of_the_job(mover.platform)
+    assert processes.wait_until(lambda: not of_the_job(mover.platform), FORGOTTEN, 1)
+
+
+class JobRounds(StoreRounds):
+    """Moves there and back, by Jobs, hit at random."""
+
+    what = "storage by a Job"
+
+    def more_options(self) -> dict[str, Any]:
+        return {**super().more_options(), "job_image": images.RCLONE}
+
+    def disasters(self) -> list[Disaster]:
+        def delete(_process: Process) -> None:
+            labels = f"app.kubernetes.io/name={NAME}"
+            self.platform.cluster.kubectl("delete", "pod", "-n", self.platform.namespace, "-l", labels, "--grace-period=0", "--force", "--wait=false")
+
+        def kill(_process: Process) -> None:
+            for pid in copiers():
+                processes.kill(pid)
+
+        ours = [disaster for disaster in super().disasters() if disaster.name != "rclone is killed"]
+        return [*ours, Disaster("the pod of the Job is deleted", delete), Disaster("rclone is killed in its pod", kill)]
+
+
+@pytest.mark.timeout(6 * 3600)
+@pytest.mark.usefixtures("told")
+def test_moves_that_are_hit_at_random(
+    mover: Mover, sown: Sown, store: ObjectStore, tmp_path: Path, request: pytest.FixtureRequest, report: Callable[[str], None]
+) -> None:
+    """A tenth of the interruptions that are asked for, at least one."""
+    from lab.stores import WRITE
+
+    clear(store)
+    account = store.add_user(dict.fromkeys(BUCKETS, WRITE))
+    keys = {"access_key_file": file_with(tmp_path, account.access_key), "secret_key_file": file_with(tmp_path, account.secret_key)}
+    options = {"endpoint": store.endpoint, "work_folder": str(tmp_path / "work"), **keys}
+    chance = random.Random(f"storage by a Job {request.config.getoption('--interruption-seed')}")
+    rounds = JobRounds(mover.platform, sown, store, account, tmp_path, options, chance, report)
+    rounds.measure()
+    rounds.run(max(1, int(request.config.getoption("--interruptions")) // 10), 1)
+    mover.platform.cluster.wait_ready()
+    assert [str(told) for told in rounds.told if told.troubles] == []
     assert processes.wait_until(lambda: not of_the_job(mover.platform), FORGOTTEN, 1)
 
 
