@@ -447,48 +447,6 @@ def test_what_a_killed_run_left_ends_by_itself(mover: Mover, store: ObjectStore)
     assert processes.wait_until(lambda: not of_the_job(mover.platform), FORGOTTEN, 1)
 
 
-class JobRounds(StoreRounds):
-    """Moves there and back, by Jobs, hit at random."""
-
-    what = "storage by a Job"
-
-    def more_options(self) -> dict[str, Any]:
-        return {**super().more_options(), "job_image": images.RCLONE}
-
-    def disasters(self) -> list[Disaster]:
-        def delete(_process: Process) -> None:
-            labels = f"app.kubernetes.io/name={NAME}"
-            self.platform.cluster.kubectl("delete", "pod", "-n", self.platform.namespace, "-l", labels, "--grace-period=0", "--force", "--wait=false")
-
-        def kill(_process: Process) -> None:
-            for pid in copiers():
-                processes.kill(pid)
-
-        ours = [disaster for disaster in super().disasters() if disaster.name != "rclone is killed"]
-        return [*ours, Disaster("the pod of the Job is deleted", delete), Disaster("rclone is killed in its pod", kill)]
-
-
-@pytest.mark.timeout(6 * 3600)
-@pytest.mark.usefixtures("told")
-def test_moves_that_are_hit_at_random(
-    mover: Mover, sown: Sown, store: ObjectStore, tmp_path: Path, request: pytest.FixtureRequest, report: Callable[[str], None]
-) -> None:
-    """A tenth of the interruptions that are asked for, at least one."""
-    from lab.stores import WRITE
-
-    clear(store)
-    account = store.add_user(dict.fromkeys(BUCKETS, WRITE))
-    keys = {"access_key_file": file_with(tmp_path, account.access_key), "secret_key_file": file_with(tmp_path, account.secret_key)}
-    options = {"endpoint": store.endpoint, "work_folder": str(tmp_path / "work"), **keys}
-    chance = random.Random(f"storage by a Job {request.config.getoption('--interruption-seed')}")
-    rounds = JobRounds(mover.platform, sown, store, account, tmp_path, options, chance, report)
-    rounds.measure()
-    rounds.run(max(1, int(request.config.getoption("--interruptions")) // 10), 1)
-    mover.platform.cluster.wait_ready()
-    assert [str(told) for told in rounds.told if told.troubles] == []
-    assert processes.wait_until(lambda: not of_the_job(mover.platform), FORGOTTEN, 1)
-
-
 @contextlib.contextmanager
 def by_hand(mover: Mover) -> Iterator[StoreJob]:
     """A Job that is up as long as this lasts."""
@@ -558,3 +516,47 @@ def test_many_keys_are_listed_in_little_memory(mover: Mover, store: ObjectStore,
     assert {objects for objects, _digest in found} == {MANY}
     assert len(found) == 1
     assert most < 64 << 20
+
+
+class JobRounds(StoreRounds):
+    """Moves there and back, by Jobs, hit at random."""
+
+    what = "storage by a Job"
+
+    def more_options(self) -> dict[str, Any]:
+        return {**super().more_options(), "job_image": images.RCLONE}
+
+    def disasters(self) -> list[Disaster]:
+        def delete(_process: Process) -> None:
+            labels = f"app.kubernetes.io/name={NAME}"
+            self.platform.cluster.kubectl("delete", "pod", "-n", self.platform.namespace, "-l", labels, "--grace-period=0", "--force", "--wait=false")
+
+        def kill(_process: Process) -> None:
+            for pid in copiers():
+                processes.kill(pid)
+
+        ours = [disaster for disaster in super().disasters() if disaster.name != "rclone is killed"]
+        return [*ours, Disaster("the pod of the Job is deleted", delete), Disaster("rclone is killed in its pod", kill)]
+
+
+@pytest.mark.timeout(6 * 3600)
+@pytest.mark.usefixtures("told")
+def test_moves_that_are_hit_at_random(
+    mover: Mover, sown: Sown, store: ObjectStore, tmp_path: Path, request: pytest.FixtureRequest, report: Callable[[str], None]
+) -> None:
+    """A tenth of the interruptions that are asked for, at least one."""
+    from lab.stores import WRITE
+
+    clear(store)
+    account = store.add_user(dict.fromkeys(BUCKETS, WRITE))
+    keys = {"access_key_file": file_with(tmp_path, account.access_key), "secret_key_file": file_with(tmp_path, account.secret_key)}
+    options = {"endpoint": store.endpoint, "work_folder": str(tmp_path / "work"), **keys}
+    chance = random.Random(f"storage by a Job {request.config.getoption('--interruption-seed')}")
+    rounds = JobRounds(mover.platform, sown, store, account, tmp_path, options, chance, report)
+    rounds.measure()
+    rounds.run(max(1, int(request.config.getoption("--interruptions")) // 10), 1)
+    mover.platform.cluster.wait_ready()
+    if rounds.place() == "new":
+        mover.result(state="reverted", **options)
+    assert [str(told) for told in rounds.told if told.troubles] == []
+    assert processes.wait_until(lambda: not of_the_job(mover.platform), FORGOTTEN, 1)
