@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -18,29 +17,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.remote import SILENCE
-from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Site
 from ansible_collections.paas.hardening.plugins.module_utils._controls.guard import SILENCE as SILENCE_OF_THE_GUARD
-from ansible_collections.paas.hardening.plugins.module_utils._controls.store_job import NAME, StoreJob, job_of
+from ansible_collections.paas.hardening.plugins.module_utils._controls.store_job import NAME, job_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.listing import list_bucket, peek
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.rclone import find
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.store import Store
-from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import detect
 from lab import builds, images, layers, processes
 from tests.contract.canaries import leaks, secrets_of
-from tests.contract.installed import GROUP, Installed
-from tests.moves.conftest import USER, Mover, file_with
-from tests.moves.disasters import Disaster, Process, Watch
-from tests.moves.test_faults_interruptions import StoreRounds
+from tests.contract.installed import Installed
+from tests.moves.conftest import Mover, file_with
+from tests.moves.disasters import Watch
+from tests.moves.jobs import BUCKETS, LABELS, JobRounds, Onlooker, Struck, by_hand, clear, copiers, of_the_job, resident
 from tests.stores.servers import Minio
 
 if TYPE_CHECKING:
     from lab.seed import Ledger, Sown
     from lab.stores import ObjectStore
 
-BUCKETS = ("registry", "git", "dbwal")
 STORE = "deis-minio"
 # Enough that a copy can be hit in the middle.
 LARGE, BYTES = 120, 1 << 20
@@ -96,73 +91,6 @@ def mover(loaded: Installed, many: Ledger, store: ObjectStore, tmp_path_factory:
     return Mover(loaded, folder, "workflow_object_storage", options)
 
 
-def copiers(*words: str) -> list[int]:
-    """Every rclone in a pod of this lab that does this."""
-    found = []
-    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
-        command = processes.command(pid)
-        # Ours stand by their path.
-        if command[:1] == ["rclone"] and set(words) <= set(command):
-            found.append(pid)
-    return found
-
-
-def clear(store: ObjectStore) -> None:
-    """Empty the buckets outside."""
-    for bucket in BUCKETS:
-        for path in sorted((store.folder / "buckets" / bucket).rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-
-
-class Onlooker:
-    """Sees, all the time, who speaks with the store outside, which command lines there are in pods, and what the Job and its pod are told."""
-
-    def __init__(self, platform: Installed, store: ObjectStore) -> None:
-        self._platform = platform
-        self._store = store
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self.peers: set[str] = set()
-        self.commands: set[str] = set()
-        self.documents: set[str] = set()
-        self.levels: set[str] = set()
-
-    def __enter__(self) -> Onlooker:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_trouble: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        labels = f"app.kubernetes.io/name={NAME}"
-        while not self._over.wait(0.1):
-            found = [
-                document for kind in ("Job", "Pod") for document in self._platform.objects.list(KINDS[kind], namespace=self._platform.namespace, labels=labels)
-            ]
-            self.documents.update(json.dumps(document) for document in found)
-            if found:
-                # From here on the Job is there.
-                self.peers |= peers(self._store)
-            for pid in copiers():
-                self.commands.add(" ".join(processes.command(pid)))
-
-
-def peers(store: ObjectStore) -> set[str]:
-    """The addresses of those who are connected with a store, from the table of its own network."""
-    pid = store.machine.component_pid("plain")
-    found = set()
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:] + Path(f"/proc/{pid}/net/tcp6").read_text().splitlines()[1:]:
-            _number, local, remote, state = line.split()[:4]
-            if state == "01" and int(local.rpartition(":")[2], 16) == 9000:
-                # The last word of both forms is the address of version 4, its bytes in the machine's order.
-                word = remote.partition(":")[0][-8:]
-                found.add(".".join(str(byte) for byte in reversed(bytes.fromhex(word))))
-    return found
-
-
 @dataclass
 class Told:
     """The runs of a whole move, in their order, and what was seen meanwhile."""
@@ -177,11 +105,6 @@ class Told:
     again: dict[str, Any]
     again_writes: list[Any]
     left: list[str]
-
-
-def of_the_job(platform: Installed) -> list[str]:
-    found = [platform.objects.list(KINDS[kind], namespace=platform.namespace, labels=f"app.kubernetes.io/name={NAME}") for kind in ("Job", "Pod")]
-    return [document["metadata"]["name"] for documents in found for document in documents]
 
 
 @pytest.fixture(scope="module")
@@ -336,30 +259,6 @@ def test_a_policy_of_the_cluster_is_fulfilled(told: Told, mover: Mover) -> None:
         cluster.kubectl("delete", "namespace", "tightened", "--wait=false")
 
 
-class Struck:
-    """A run of the move that is hit while rclone copies in the pod."""
-
-    def __init__(self, mover: Mover, store: ObjectStore) -> None:
-        self.platform = mover.platform
-        clear(store)
-        kubeconfig = str(self.platform.cluster.issue_client(USER, groups=[GROUP]))
-        more = {"kubeconfig": kubeconfig, "namespace": self.platform.namespace, "platform": self.platform.name}
-        self.process = Process("workflow_object_storage", {**mover.options, **more}, mover.folder)
-
-    def await_copy(self) -> list[int]:
-        found = processes.wait_until(lambda: copiers("copy") or self.process.ended, 240, 0.02)
-        assert not self.process.ended, self.process.result()
-        return list(found)
-
-    def gone(self, pids: list[int], seconds: float) -> float:
-        """Seconds until no rclone of it is there any more."""
-        begun = time.monotonic()
-        assert processes.wait_until(lambda: not [pid for pid in pids if processes.start_time(pid) is not None], seconds), "rclone lives on"
-        passed = time.monotonic() - begun
-        assert copiers("copy") == []
-        return passed
-
-
 @pytest.fixture
 def completed(mover: Mover, sown: Sown, many: Ledger, store: ObjectStore, request: pytest.FixtureRequest, report: Callable[[str], None]) -> Iterator[None]:
     """Whatever happens: the platform does not stand still, the next run completes the move, and another one leads back."""
@@ -418,7 +317,7 @@ def test_the_pod_is_deleted(mover: Mover, store: ObjectStore) -> None:
     run = Struck(mover, store)
     pids = run.await_copy()
     cluster, namespace = mover.platform.cluster, mover.platform.namespace
-    cluster.kubectl("delete", "pod", "-n", namespace, "-l", f"app.kubernetes.io/name={NAME}", "--wait=false")
+    cluster.kubectl("delete", "pod", "-n", namespace, "-l", LABELS, "--wait=false")
     run.gone(pids, 40)
     result = run.process.result()
     assert result is not None
@@ -447,20 +346,6 @@ def test_what_a_killed_run_left_ends_by_itself(mover: Mover, store: ObjectStore)
     assert processes.wait_until(lambda: not of_the_job(mover.platform), FORGOTTEN, 1)
 
 
-@contextlib.contextmanager
-def by_hand(mover: Mover) -> Iterator[StoreJob]:
-    """A Job that is up as long as this lasts."""
-    platform, options = mover.platform, {"job_pull_secrets": [], "job_node_selector": None, "job_resources": None, **mover.options}
-    site = Site(platform.objects.connection, platform.objects, detect(platform.objects, platform.name, platform.namespace))
-    job = StoreJob(site, options)
-    try:
-        job.engine(None)
-        yield job
-    finally:
-        job.leave()
-    assert processes.wait_until(lambda: not of_the_job(platform), 15)
-
-
 @pytest.mark.usefixtures("told")
 def test_a_job_that_another_run_needs_is_left_alone(mover: Mover) -> None:
     with by_hand(mover):
@@ -476,12 +361,6 @@ def test_the_authority_of_a_store_goes_along(mover: Mover, store: ObjectStore) -
         peek(job.engine(None), Store("s3", ca_file=str(store.ca_file), **near), "git", 1)
         with pytest.raises(Invalid, match="no trusted TLS connection"):
             peek(job.engine(None), Store("s3", **near), "git", 1)
-
-
-def resident() -> int:
-    """Bytes of memory that this process has."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) * 1024
 
 
 def test_many_keys_are_listed_in_little_memory(mover: Mover, store: ObjectStore, tmp_path: Path, report: Callable[[str], None]) -> None:
@@ -516,27 +395,6 @@ def test_many_keys_are_listed_in_little_memory(mover: Mover, store: ObjectStore,
     assert {objects for objects, _digest in found} == {MANY}
     assert len(found) == 1
     assert most < 64 << 20
-
-
-class JobRounds(StoreRounds):
-    """Moves there and back, by Jobs, hit at random."""
-
-    what = "storage by a Job"
-
-    def more_options(self) -> dict[str, Any]:
-        return {**super().more_options(), "job_image": images.RCLONE}
-
-    def disasters(self) -> list[Disaster]:
-        def delete(_process: Process) -> None:
-            labels = f"app.kubernetes.io/name={NAME}"
-            self.platform.cluster.kubectl("delete", "pod", "-n", self.platform.namespace, "-l", labels, "--grace-period=0", "--force", "--wait=false")
-
-        def kill(_process: Process) -> None:
-            for pid in copiers():
-                processes.kill(pid)
-
-        ours = [disaster for disaster in super().disasters() if disaster.name != "rclone is killed"]
-        return [*ours, Disaster("the pod of the Job is deleted", delete), Disaster("rclone is killed in its pod", kill)]
 
 
 @pytest.mark.timeout(6 * 3600)
