@@ -398,7 +398,6 @@ def test_many_keys_are_listed_in_little_memory(mover: Mover, store: ObjectStore,
 
 
 @pytest.mark.timeout(6 * 3600)
-@pytest.mark.usefixtures("told")
 def test_moves_that_are_hit_at_random(
     mover: Mover, sown: Sown, store: ObjectStore, tmp_path: Path, request: pytest.FixtureRequest, report: Callable[[str], None]
 ) -> None:
