@@ -411,7 +411,9 @@ def test_moves_that_are_hit_at_random(
     chance = random.Random(f"storage by a Job {request.config.getoption('--interruption-seed')}")
     rounds = JobRounds(mover.platform, sown, store, account, tmp_path, options, chance, report)
     rounds.measure()
-    rounds.run(max(1, int(request.config.getoption("--interruptions")) // 10), 1)
+    for number in range(1, 1 + max(1, int(request.config.getoption("--interruptions")) // 10)):
+        rounds.told.append(rounds.round(number))
+        report(str(rounds.told[-1]))
     mover.platform.cluster.wait_ready()
     if rounds.place() == "new":
         mover.result(state="reverted", **options)
