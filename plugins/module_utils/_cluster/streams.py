@@ -177,12 +177,22 @@ def http_through(
 class _Socket:
     """A web socket of the API server, whose messages begin with the number of a channel."""
 
-    def __init__(self, connection: Connection, path: str, query: List[Tuple[str, str]], protocols: Sequence[str], deadline: Deadline) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        path: str,
+        query: List[Tuple[str, str]],
+        protocols: Sequence[str],
+        deadline: Deadline,
+        patience: float = _FOR_GOOD,
+    ) -> None:
+        """Connect. Within the deadline for all of it no single message may take longer than ``patience`` seconds."""
         if MISSING is not None:
             raise MissingDependency("The Python package websocket-client is not installed.", "Install what is needed: pip install kubernetes websocket-client")
         self.target = target_of("GET", path)
         self._connection = connection
         self._deadline = deadline
+        self._patience = patience
         self._socket = websocket.WebSocket(sslopt=self._tls(), skip_utf8_validation=True)
         connection.reads += 1
         self._open(f"{connection.host}{path}?{urlencode(query)}".replace("http", "ws", 1), protocols)
@@ -226,7 +236,7 @@ class _Socket:
         left = self._deadline.left
         if left <= 0:
             raise self._late()
-        return left
+        return min(left, self._patience)
 
     def _late(self) -> TimedOut:
         return TimedOut(f"{self.target.subject} took longer than {self._deadline.seconds:g} s.", "Look at the pod, or allow more time.", self.target.subject)
@@ -275,6 +285,37 @@ class _Socket:
 
     def close(self) -> None:
         self._socket.close(timeout=1)
+
+
+class CommandSocket:
+    """A command in a container that goes on while we do other things. That its input has ended cannot be told: an old server has no word for it."""
+
+    def __init__(self, connection: Connection, namespace: str, pod: str, command: Sequence[str], container: str, patience: float) -> None:
+        """Start it. No message may take longer than ``patience`` seconds. Raises NotFound, Forbidden, Invalid or Unavailable."""
+        self._command = command
+        query = [("command", word) for word in command] + [(name, "true") for name in ("stdin", "stdout", "stderr")] + [("container", container)]
+        self._socket = _Socket(connection, KINDS["Pod"].path(namespace, pod, "exec"), query, (_V5, _V4), Deadline(_FOR_GOOD), patience)
+        self._result = bytearray()
+        self.handle, self.pending, self.close = self._socket.handle, self._socket.pending, self._socket.close
+
+    def send(self, data: bytes) -> None:
+        """Send a part of its input."""
+        for start in range(0, len(data), _CHUNK):
+            self._socket.send(_STDIN, data[start : start + _CHUNK])
+
+    def receive(self) -> Optional[Tuple[bool, bytes]]:
+        """Return what it has written with the next message, which may be nothing, and whether as a complaint; None when it has ended."""
+        frame = self._socket.receive_frame()
+        if frame is None:
+            return None
+        channel, data = frame
+        if channel == _RESULT:
+            self._result += data
+        return channel == _STDERR, data if channel in (_STDOUT, _STDERR) else b""
+
+    def code(self) -> int:
+        """Return the exit code of a command that has ended. Raises Unavailable when the connection broke before, or the command could not be run."""
+        return _exit_code(bytes(self._result), self._socket.target, self._command)
 
 
 class PortSocket:

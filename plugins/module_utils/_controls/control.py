@@ -151,3 +151,11 @@ class Staged(Protocol):
 
     def take_back(self) -> str:
         """Undo what must not be left half done; return in words what was undone, or nothing. Raises no Failure."""
+
+
+@runtime_checkable
+class Leaving(Protocol):
+    """A control that may have something of its own at work in the cluster while a run lasts, which is no part of how the platform should be."""
+
+    def leave(self) -> None:
+        """Take it away. Raises no Failure."""

@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import AUTH_ARGUMENTS, RETRY_ARGUMENTS, connect, secret_values
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.readiness import wait_ready
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.release import Releases
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.upgrade import UNKNOWN, Verdict, durable_values, verdict
-from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Control, Site, Staged, Wanted, plan_of
+from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Control, Leaving, Site, Staged, Wanted, plan_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.arguments import WAIT_ARGUMENTS, merge
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, Refused, TimedOut
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Finding, Proof, status_of, worst_first
@@ -53,14 +54,16 @@ class Enforcement:
 
     def observe(self) -> Any:
         """Look at what the control needs to know; None when a precondition of looking does not hold and that is only to be reported."""
-        try:
-            return self._control.observe(self._site, self._params)
-        except Refused as refusal:
-            self._keep(refusal)
-            return None
+        with self._or_leave():
+            try:
+                return self._control.observe(self._site, self._params)
+            except Refused as refusal:
+                self._keep(refusal)
+                return None
 
     def plan(self, observed: Any) -> Plan:
-        return Plan() if observed is None else plan_of(self._wanted(observed))
+        with self._or_leave():
+            return Plan() if observed is None else plan_of(self._wanted(observed))
 
     def apply(self, plan: Plan) -> None:
         if isinstance(self._control, Staged):
@@ -69,7 +72,23 @@ class Enforcement:
             self._site.objects.apply_plan(plan)
 
     def abandon(self) -> str:
-        return self._control.take_back() if isinstance(self._control, Staged) else ""
+        try:
+            return self._control.take_back() if isinstance(self._control, Staged) else ""
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        if isinstance(self._control, Leaving):
+            self._control.leave()
+
+    @contextlib.contextmanager
+    def _or_leave(self) -> Iterator[None]:
+        """When what is done here fails, nothing else is done."""
+        try:
+            yield
+        except BaseException:
+            self._leave()
+            raise
 
     def settle(self, observed: Any, plan: Plan) -> float:
         deadline = Deadline(self._params["wait_timeout"])
@@ -96,6 +115,12 @@ class Enforcement:
 
         Raises NotProven when the control was enforced and the effect is not seen: configured is not effective.
         """
+        try:
+            return self._concluded(first, last, plan, enforced)
+        finally:
+            self._leave()
+
+    def _concluded(self, first: Any, last: Any, plan: Plan, enforced: bool) -> Dict[str, Any]:
         if first is None or last is None:
             return self._result(self._unseen(), Proof(), [], [])
         control, platform = self._control, self._site.platform

@@ -29,6 +29,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.freezing 
 from ansible_collections.paas.hardening.plugins.module_utils._controls.old_store import ARGUMENTS as OLD_STORE_ARGUMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._controls.old_store import DELETED, Evidence, ReadBackup, examine, left_on_nodes, retired
 from ansible_collections.paas.hardening.plugins.module_utils._controls.stages import TAKE_BACK, interrupted
+from ansible_collections.paas.hardening.plugins.module_utils._controls.store_job import ARGUMENTS as JOB_ARGUMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._controls.store_move import BACK_UP, COPY, COPY_REST, PREPARE, Move, Pair
 from ansible_collections.paas.hardening.plugins.module_utils._controls.store_source import Former, former_store, superfluous
 from ansible_collections.paas.hardening.plugins.module_utils._controls.store_target import ARGUMENTS, Target, target_of
@@ -85,6 +86,7 @@ class ObjectStorageControl:
         "freeze_timeout": {"type": "int", "default": 900},
         "guard": {"type": "bool", "default": True},
         "rclone": {"type": "path"},
+        **JOB_ARGUMENTS,
         "work_folder": {"type": "path", "default": "~/.cache/paas.hardening/object-storage"},
     }
 
@@ -210,6 +212,7 @@ class ObjectStorageControl:
         if plan.changes[0].stage == TAKE_BACK:
             self._at_work.stages.take_over()
             # What it saw was half a move.
+            self.leave()
             self._move = self._target = None
         else:
             self._at_work.carry_out(plan)
@@ -221,6 +224,10 @@ class ObjectStorageControl:
             with contextlib.suppress(OSError):
                 self._move.forget()
         return self._move.stages.take_back()
+
+    def leave(self) -> None:
+        if self._move is not None:
+            self._move.leave()
 
     def against(self, params: Mapping[str, Any]) -> str:
         return ""

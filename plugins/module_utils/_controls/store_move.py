@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
-from typing import Any, Callable, ContextManager, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, TypeVar
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.forward import forwarded
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
@@ -29,18 +30,21 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.guard imp
 from ansible_collections.paas.hardening.plugins.module_utils._controls.old_store import DELETE, Copy
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import patiently, ready_pods
 from ansible_collections.paas.hardening.plugins.module_utils._controls.stages import Stages
+from ansible_collections.paas.hardening.plugins.module_utils._controls.store_job import StoreJob
 from ansible_collections.paas.hardening.plugins.module_utils._controls.store_source import Former
 from ansible_collections.paas.hardening.plugins.module_utils._controls.store_target import Target
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotFound, NotProven, Refused
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, MissingDependency, NotFound, NotProven, Refused, TimedOut, Unavailable
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, UNKNOWN, Check, Proof
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Change, Plan
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.access import check_access
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.kept import keep, recall, remains
-from ansible_collections.paas.hardening.plugins.module_utils._host.stores.listing import SHOWN, Listing, differences, list_bucket, peek
+from ansible_collections.paas.hardening.plugins.module_utils._host.stores.listing import SHOWN, Entry, Listing, differences, list_bucket, peek
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.rclone import Engine, find
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.store import Store
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.transfer import transfer
+
+Answer = TypeVar("Answer")
 
 PREPARE, COPY, BACK_UP, COPY_REST = "prepare", "copy", "back up", "copy the rest"
 # Stages between which the platform stands still: a failure there leads back.
@@ -60,6 +64,8 @@ class Pair(NamedTuple):
     objects: int
     size: int
     missing: int
+    # What moves the bytes, where that is not we.
+    mover: str = ""
 
     def wanted(self, stage: str) -> List[Wanted]:
         document = {"apiVersion": "", "kind": "Bucket", "metadata": {"name": f"{self.place}/{self.target}"}}
@@ -79,7 +85,7 @@ class Pair(NamedTuple):
             ]
         if stage == COPY:
             found = f"{self.objects - self.missing} of {everything}"
-            why = f"takes the place of the bucket {self.source}, which goes on working meanwhile"
+            why = f"takes the place of the bucket {self.source}, which goes on working meanwhile{self.mover}"
             return [Wanted(document, ("objects",), f"{everything}, proved byte by byte", why, stage=stage, step=True, standing=found)]
         why = "what was written since the first copy"
         return [Wanted(document, ("objects",), "the same keys and bytes as the source", why, stage=stage, step=True, standing="as of the first copy")]
@@ -103,6 +109,9 @@ class Move:
         self._facts = site.platform.object_storage
         self._back = params["state"] == "reverted"
         self._engine: Optional[Engine] = None
+        self._job = StoreJob(site, params) if params["job_image"] else None
+        # Whether the stores are spoken to from within the cluster.
+        self._within = False
         self._pairs: Optional[Tuple[Pair, ...]] = None
         self._tried = False
         self._credentials: Mapping[str, Any] = {}
@@ -143,22 +152,47 @@ class Move:
         self._bundled, self._credentials, self._former = bundled, credentials or {}, former
         if self._pairs is None:
             self.stages.check_rights()
-            with self._origin.reach() as source, self._destination.reach() as target:
-                self._pairs = tuple(self._pair(source, target, role) for role in self._origin.buckets)
+            if self._job is not None:
+                self._job.check_rights()
+            self._pairs = self._look(self._compare)
         return self._pairs
+
+    def _compare(self) -> Tuple[Pair, ...]:
+        with self._origin.reach() as source, self._destination.reach() as target:
+            return tuple(self._pair(source, target, role) for role in self._origin.buckets)
+
+    def _look(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask the stores from where we are. Where there is no rclone, or no way to them, they are asked from within the cluster, if a Job may be made."""
+        if self._job is None or self._within:
+            return ask()
+        try:
+            return ask()
+        except (MissingDependency, TimedOut, Unavailable):
+            self._within = True
+        return ask()
+
+    def leave(self) -> None:
+        """Take away what works for us in the cluster."""
+        if self._job is not None:
+            self._job.leave()
 
     def try_credentials(self) -> None:
         """List a page of each bucket outside, as far as that has not been done. Raises Invalid, Forbidden or NotFound when the platform could not, either."""
         if not self._tried:
             for name in self._target.buckets.values():
-                peek(self._rclone(), self._target.store, name, 1)
+                self._look(functools.partial(self._first, name))
             self._tried = True
+
+    def _first(self, bucket: str) -> Tuple[List[Entry], bool]:
+        """Return the first object of a bucket outside, if there is one."""
+        return peek(self._rclone(), self._target.store, bucket, 1)
 
     def _pair(self, source: Store, target: Store, role: str) -> Pair:
         bucket, name = self._origin.buckets[role], self._destination.buckets[role]
+        mover = f", moved by a Job with the image {self._job.image}" if self._job else ""
         held, there = self._listed(source, bucket, "origin"), self._listed(target, name, "destination")
         if held is None:
-            return Pair(role, bucket, name, self._destination.place, there is not None, 0, 0, 0)
+            return Pair(role, bucket, name, self._destination.place, there is not None, 0, 0, 0, mover)
         missing = held.objects
         if there is not None:
             changed: List[str] = []
@@ -174,7 +208,7 @@ class Move:
                     "Is it the right bucket? Take an empty one, or set overwrite to true.",
                     subject=f"buckets.{role}",
                 )
-        return Pair(role, bucket, name, self._destination.place, there is not None, held.objects, held.bytes, missing)
+        return Pair(role, bucket, name, self._destination.place, there is not None, held.objects, held.bytes, missing, mover)
 
     def _begun(self, role: str) -> str:
         """The file that tells the next run that a bucket of this target was filled by us."""
@@ -208,7 +242,7 @@ class Move:
                     "Only the move out of the bundled store proves that it can go.",
                     subject=f"buckets.{role}",
                 )
-            listing = self._listed(store, name, "destination")
+            listing = self._look(functools.partial(self._listed, store, name, "destination"))
             if listing is None:
                 raise NotFound(f"The bucket {name} does not exist any more.", "Look at the new store.", subject=f"buckets.{role}")
             found.append(Copy(role, kept, remains(proved, listing)))
@@ -228,15 +262,26 @@ class Move:
         return folder
 
     def _rclone(self) -> Engine:
+        if self._within and self._job is not None:
+            return self._job.engine(self._bundled)
         if self._engine is None:
             self._engine = find(self._params["rclone"])
         return self._engine
 
     @contextlib.contextmanager
     def _bundled_store(self) -> Iterator[Store]:
-        """Yield the bundled store as it can be reached from here: through a port of its pod."""
+        """Yield the bundled store as it can be reached: from here through a port of its pod, from within the cluster by its Service."""
         facts, bundled = self._facts.bundled, self._bundled
         keys = [text_in(self._credentials, key) for key in (facts.access_key, facts.secret_key)]
+
+        def store(address: str) -> Store:
+            return Store("s3", address, "us-east-1", keys[0] or "", keys[1] or "", title=f"{facts.workload.name} in {self._site.namespace}")
+
+        if self._within:
+            service = self._site.objects.get(KINDS["Service"], facts.workload.name, self._site.namespace)
+            host = str(service["spec"]["clusterIP"])
+            yield store(f"http://{f'[{host}]' if ':' in host else host}:{facts.port}")
+            return
 
         def pod() -> str:
             pods = ready_pods(self._site.objects, bundled) if bundled else []
@@ -245,13 +290,14 @@ class Move:
             return str(pods[0]["metadata"]["name"])
 
         with forwarded(self._site.connection, self._site.namespace, pod, facts.port) as forward:
-            address = f"http://127.0.0.1:{forward.port}"
-            yield Store("s3", address, "us-east-1", keys[0] or "", keys[1] or "", title=f"{facts.workload.name} in {self._site.namespace}")
+            yield store(f"http://127.0.0.1:{forward.port}")
 
     def carry_out(self, piece: Plan) -> None:
         """Do one piece."""
         change = piece.changes[0]
         self.stages.begin(change.stage)
+        # Whatever looked at the stores before: they are worked on from where it was asked for.
+        self._within = self._within or (self._job is not None and change.stage == PREPARE)
         if change.stage == PREPARE:
             self._prepare(change)
         elif change.stage == COPY:
@@ -273,7 +319,14 @@ class Move:
     def _prepare(self, change: Change) -> None:
         pair = self._pair_of(change)
         with self._destination.reach() as target:
-            check_access(self._rclone(), target, pair.target, create=self._params["create_buckets"])
+            if self._job is None:
+                check_access(self._rclone(), target, pair.target, create=self._params["create_buckets"])
+                return
+            with self._job.reaching(target.name):
+                check_access(self._rclone(), target, pair.target, create=self._params["create_buckets"])
+        # Nobody has looked at the source from there yet. A bucket that nothing was written to need not be there.
+        with self._origin.reach() as source, self._job.reaching(source.name), contextlib.suppress(NotFound):
+            peek(self._rclone(), source, pair.source, 1)
 
     def _copy(self, change: Change, exact: bool) -> None:
         pair = self._pair_of(change)
@@ -365,7 +418,7 @@ class Move:
     def _peeked(self, role: str, name: str) -> Check:
         what = f"bucket {self._target.store.name}/{name}"
         try:
-            found, _more = peek(self._rclone(), self._target.store, name, 1)
+            found, _more = self._look(functools.partial(self._first, name))
         except NotFound:
             return Check(what, "can be listed", "does not exist", FAIL)
         except Failure as failure:

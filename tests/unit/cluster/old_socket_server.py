@@ -68,7 +68,11 @@ class OldSocketServer:
         client.sendall(head + b"Sec-WebSocket-Accept: " + key + b"\r\n\r\n")
         command = [value for name, value in parse_qsl(urlsplit(line).query) if name == "command"]
         self.commands.append(command)
-        given = b""
+        self._work(client, file, line)
+
+    def _work(self, client: socket.socket, file: Any, line: str) -> None:
+        """Do what was asked for."""
+        command, given = self.commands[-1], b""
         while "stdin=true" in line and len(given) < int(command[4]):
             given += self._frame(file)[1:]
         self._send(client, b"\x01" + given)
@@ -76,8 +80,7 @@ class OldSocketServer:
             self._send(client, b"\x03" + self._result)
             client.sendall(b"\x88\x00")
 
-    @staticmethod
-    def _frame(file: Any) -> bytes:
+    def _frame(self, file: Any) -> bytes:
         """Read one masked message of a client."""
         first = file.read(2)
         if len(first) < 2:

