@@ -132,6 +132,8 @@ class Writer:
     def __init__(self, site: Members, hosts: Sequence[str]) -> None:
         self._files = site.client_files()
         self._site, self._hosts = site, hosts
+        # What an earlier writer has left says nothing of this one.
+        self._prefix = f"/writer/{secrets.token_hex(4)}/"
         self.acknowledged: list[int] = []
         self.longest = 0.0
         self._end = threading.Event()
@@ -149,7 +151,7 @@ class Writer:
         number, last = 0, time.monotonic()
         while not self._end.is_set():
             number += 1
-            status, _said = self._site.etcdctl("put", f"/writer/{number:06d}", str(number), hosts=self._hosts, files=self._files)
+            status, _said = self._site.etcdctl("put", f"{self._prefix}{number:06d}", str(number), hosts=self._hosts, files=self._files)
             if status == 0:
                 self.acknowledged.append(number)
                 self.longest = max(self.longest, time.monotonic() - last)
@@ -158,7 +160,7 @@ class Writer:
 
     def lost(self, hosts: Sequence[str]) -> list[int]:
         """Acknowledged writes that are not there."""
-        status, said = self._site.etcdctl("get", "/writer/", "--prefix", "--keys-only", hosts=hosts, files=self._files)
+        status, said = self._site.etcdctl("get", self._prefix, "--prefix", "--keys-only", hosts=hosts, files=self._files)
         assert status == 0, said
         there = {int(line.rpartition("/")[2]) for line in said.splitlines() if line}
         return [number for number in self.acknowledged if number not in there]
