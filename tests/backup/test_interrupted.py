@@ -16,6 +16,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.catalogue i
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from tests.backup.faults import run_with
+from tests.perf import figures
+from tests.proof import Measured
 from tests.unit.backup.points import make, publish
 
 Share = Callable[[int, int], int]
@@ -85,7 +87,7 @@ def attempt(folder: Path, work: str, inject: str) -> tuple[int, Catalogue, list[
 
 
 @pytest.mark.parametrize("work", WORKS)
-def test_killed_at_any_call(tmp_path: Path, work: str, share: Share, report: Callable[[str], None]) -> None:
+def test_killed_at_any_call(tmp_path: Path, work: str, share: Share, measured: Measured) -> None:
     calls = boundaries(tmp_path, work)
     chosen = random.Random(work).sample(calls, min(len(calls), share(8, len(calls))))
     killed = 0
@@ -97,11 +99,11 @@ def test_killed_at_any_call(tmp_path: Path, work: str, share: Share, report: Cal
         shutil.rmtree(folder)
     # The fault must have happened, or nothing was shown.
     assert killed == len(chosen)
-    report(f"{work}: killed at {killed} of {len(calls)} calls")
+    measured(figures.told(f"{work}: killed at system calls, and nothing lost", killed, f"of {len(calls)}"))
 
 
 @pytest.mark.parametrize("work", WORKS)
-def test_refused_at_any_call(tmp_path: Path, work: str, share: Share, report: Callable[[str], None]) -> None:
+def test_refused_at_any_call(tmp_path: Path, work: str, share: Share, measured: Measured) -> None:
     calls = [call for call in boundaries(tmp_path, work) if call[0] in REFUSED]
     cases = [(error, *call) for error in ERRNOS for call in calls]
     chosen = random.Random(work).sample(cases, min(len(cases), share(8, len(cases))))
@@ -113,7 +115,7 @@ def test_refused_at_any_call(tmp_path: Path, work: str, share: Share, report: Ca
         judge(catalogue, work, before, f"{error} at {name} {number}")
         shutil.rmtree(folder)
     assert fired == len(chosen)
-    report(f"{work}: {fired} calls refused, of {len(cases)}")
+    measured(figures.told(f"{work}: system calls refused, and nothing lost", fired, f"of {len(cases)}"))
 
 
 @pytest.mark.parametrize("number", [1, 3, 6])

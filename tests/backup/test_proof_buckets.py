@@ -23,6 +23,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.stores.store 
 from tests.backup.asking import look
 from tests.backup.whole import Identity, files_of, options_for, take
 from tests.contract.installed import Installed
+from tests.perf import figures
+from tests.proof import Measured
 
 if TYPE_CHECKING:
     from lab.image.lab import s3
@@ -79,7 +81,6 @@ def test_every_object_of_the_platform_is_in_the_point(hephy: Installed, sown: So
     done = take(options_for(tmp_path, hephy, keys, kinds=["buckets", "secrets"]))
     assert done.get("msg") is None
     about = done["point"]["kinds"]["buckets"]
-    print(f"buckets: {about['buckets']}, {done['point']['proofs']['buckets']['steps']}")
     assert set(about["buckets"]) == {"builder", "registry", "database"}
     for ledger in sown.ledgers:
         (role,) = [role for role, entry in about["buckets"].items() if entry["bucket"] == ledger.bucket]
@@ -90,7 +91,9 @@ def test_every_object_of_the_platform_is_in_the_point(hephy: Installed, sown: So
     assert look(tmp_path, verify="all")["problems"] == []
 
 
-def test_only_what_changed_is_read_and_nothing_is_lost(engine: Engine, store: s3.Store, tmp_path: Path, share: Callable[[int, int], int]) -> None:
+def test_only_what_changed_is_read_and_nothing_is_lost(
+    engine: Engine, store: s3.Store, tmp_path: Path, share: Callable[[int, int], int], measured: Measured
+) -> None:
     chance = random.Random(1)
     bodies = {f"folder {number % 7}/ünï:{number}": chance.randbytes(chance.randrange(3000)) for number in range(share(200, 2000))}
     for key, body in bodies.items():
@@ -111,7 +114,7 @@ def test_only_what_changed_is_read_and_nothing_is_lost(engine: Engine, store: s3
     bodies["new/one"] = b"new"
     time.sleep(1.2)
     second = fetched(engine, store, tmp_path / "second", tmp_path / "first")
-    print(f"{second.objects} objects, {second.fetched_objects} read, {second.fetched_bytes} bytes")
+    measured(figures.at_most("objects read again for the next point, 6 of them changed", second.fetched_objects, f"of {second.objects}", 6))
     assert second.fetched_objects == 6
     assert held(tmp_path / "second") == {key: hashlib.sha256(body).hexdigest() for key, body in bodies.items()}
     assert proved(str(tmp_path / "second"))[0] == len(bodies)

@@ -14,6 +14,8 @@ import pytest
 from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.kind import SEGMENTS
 from tests import labs
 from tests.backup.archive_site import ARCHIVE, AS_POSTGRES, DATA, PASS, RECEIVED, REPOSITORY, Archive
+from tests.perf import figures
+from tests.proof import Measured
 
 # Every command line there is, many times a second.
 WATCH = "while :; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' ; echo; sleep 0.05; done >> /srv/commands\n"
@@ -54,13 +56,14 @@ def test_the_roles_make_a_server_that_archives(site: Archive) -> None:
     site.sql(TABLE + "INSERT INTO ledger SELECT 1000, n FROM generate_series(1, 50000) n;")
 
 
-def test_a_point_is_taken_and_proved_once(site: Archive) -> None:
+def test_a_point_is_taken_and_proved_once(site: Archive, measured: Measured) -> None:
     postgres = {"engine": "pgbackrest", "rows": {"app": {"public.ledger": 50000}}}
     given = {"kinds": ["postgres"], "custody": "reported", "max_age": "1h", "postgres": postgres}
     predicted = site.do("workflow_backup", "--check", **given).ok().result("Do")
     assert site.backups() == []
     done = site.do("workflow_backup", **given).ok().result("Do")
-    print(f"kept and proved: {done['point']['proofs']['postgres']['steps']}, {done['rto_seconds']} s to have it back")
+    note = str(done["point"]["proofs"]["postgres"]["steps"])
+    measured(figures.told("a server backed up by pgBackRest is back after", done["rto_seconds"]["postgres"], "s", note))
     assert (done["plan"], done["proof"]["verdict"]) == (predicted["plan"], "pass")
     about = done["point"]["kinds"]["postgres"]
     assert (about["kind"], about["holes"], [about["label"]]) == ("full", [], site.backups())
@@ -69,7 +72,7 @@ def test_a_point_is_taken_and_proved_once(site: Archive) -> None:
     assert any("B-tree" in what for what in whats)
     begun = time.monotonic()
     again = well(site.keep(max_age="1h"))
-    print(f"with a fresh point: {time.monotonic() - begun:.1f} s, the way to the host with it")
+    measured(figures.told("pgBackRest, with a fresh point", time.monotonic() - begun, "s", "the way to the host with it"))
     assert (again["changed"], again["plan"]) == (False, [])
 
 
@@ -162,7 +165,7 @@ ZERO = "import os, sys; n = os.path.getsize(sys.argv[1]); open(sys.argv[1], 'r+b
 HARMS = {"flip": FLIP, "cut": CUT, "zero": ZERO, "gone": "import os, sys; os.unlink(sys.argv[1])", "other": ""}
 
 
-def test_every_defect_of_the_repository_is_red(site: Archive, share: Callable[[int, int], int]) -> None:
+def test_every_defect_of_the_repository_is_red(site: Archive, share: Callable[[int, int], int], measured: Measured) -> None:
     site.host.run("cat > /srv/load.sh; chmod 755 /srv/load.sh", stdin=LOAD)
     site.host.run(f"{AS_POSTGRES} bash /srv/load.sh")
     about = well(site.keep(full_age="1s"))["point"]["kinds"]["postgres"]
@@ -187,7 +190,8 @@ def test_every_defect_of_the_repository_is_red(site: Archive, share: Callable[[i
             assert found.get("failed"), (place, harm)
             assert found["failure"]["reason"] == "NotProven", (place, harm, found["msg"])
             red += 1
-    print(f"{red} defects, all red")
+    count = len(places) * len(HARMS)
+    measured(figures.at_least("defects of a repository of pgBackRest that are red", red, f"of {count}", count))
     assert well(site.drill())["proof"]["verdict"] == "pass"
 
 
@@ -243,14 +247,15 @@ def test_a_moment_comes_back_in_a_new_place(site: Archive) -> None:
     site.host.run(f"rm -rf {place}.*")
 
 
-def test_no_acknowledged_commit_is_lost_with_a_receiver(site: Archive, share: Callable[[int, int], int]) -> None:
+def test_no_acknowledged_commit_is_lost_with_a_receiver(site: Archive, share: Callable[[int, int], int], measured: Measured) -> None:
     alone = site.throughput()
     runs, total, lost = share(2, 100), 0, 0
     for number in range(runs):
         site.receive()
         if not number:
             both = site.throughput()
-            print(f"{alone:.0f} transactions a second alone, {both:.0f} with a receiver ({100 - 100 * both / alone:.0f} % less)")
+            note = f"{alone:.0f} a second alone, {both:.0f} with it"
+            measured(figures.told("transactions with a synchronous receiver", both / alone, "times", note))
         well(site.keep())
         site.sql("TRUNCATE ledger")
         site.host.run("rm -f /srv/out/acknowledged; install -d -o postgres /srv/out")
@@ -266,6 +271,6 @@ def test_no_acknowledged_commit_is_lost_with_a_receiver(site: Archive, share: Ca
         lost += sum(max(0, number - int(there.get(str(client), 0))) for client, number in enumerate(acknowledged))
         site.host.run(f"rm -rf {DATA}.*")
         if not number:
-            print(f"back in {done['rto_seconds']['postgres']} s")
-    print(f"{lost} of {total} acknowledged commits lost in {runs} runs")
-    assert (lost, total > 100 * runs) == (0, True)
+            measured(figures.told("an erased server is back after", done["rto_seconds"]["postgres"], "s"))
+    assert total > 100 * runs
+    measured(figures.at_most(f"server killed and erased {runs} times: acknowledged commits lost", lost, f"of {total}", 0))

@@ -32,6 +32,8 @@ from tests.backup.member import BUMP, Etcd, cluster, left_running
 from tests.backup.whole import identity
 from tests.databases import postgres
 from tests.databases.postgres import Postgres
+from tests.perf import figures
+from tests.proof import Measured
 from tests.unit.backup.points import PASSED, ring
 
 HERE = socket.gethostname()
@@ -176,7 +178,7 @@ def test_a_restore_that_is_killed_is_begun_anew(own: Etcd, folder: Path, after: 
     assert left_running(folder / f"data.restored-{point}.copy") == []
 
 
-def test_killed_at_any_call_of_publish_and_swap_nothing_old_is_lost(tmp_path: Path, share: Callable[[int, int], int]) -> None:
+def test_killed_at_any_call_of_publish_and_swap_nothing_old_is_lost(tmp_path: Path, share: Callable[[int, int], int], measured: Measured) -> None:
     keys, proof = ring(), Proof((Check("keys", "1", "1", PASS),))
 
     def fresh(name: str) -> Place:
@@ -216,7 +218,7 @@ def test_killed_at_any_call_of_publish_and_swap_nothing_old_is_lost(tmp_path: Pa
             place.swap(nobody)
         assert (os.listdir(place.live), os.listdir(place.kept)) == (["new"], ["old"]), about
         shutil.rmtree(Path(place.live).parent)
-    print(f"killed at {len(tried)} of {len(calls)} calls: the old folder was there each time")
+    measured(figures.told("a swap of folders killed at system calls, the old one there each time", len(tried), f"of {len(calls)}"))
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.retry import 
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.rclone import find
 from lab import builds
 from tests.backup.asking import brought_back, key_file, refused
+from tests.perf import figures
+from tests.proof import Measured
 from tests.stores.servers import Gateway, Minio, ObjectServer
 from tests.unit.backup.points import PASSED, manifest
 
@@ -80,7 +82,9 @@ def options(folder: Path, server: ObjectServer, **changed: Any) -> dict[str, Any
     return {"kinds": ["buckets"], "buckets": {"endpoint": server.endpoint, "keys_file": str(path), "ca_file": str(server.authority), **changed}}
 
 
-def test_every_object_comes_back_and_is_compared(source: ObjectServer, target: ObjectServer, tmp_path: Path, share: Callable[[int, int], int]) -> None:
+def test_every_object_comes_back_and_is_compared(
+    source: ObjectServer, target: ObjectServer, tmp_path: Path, share: Callable[[int, int], int], measured: Measured
+) -> None:
     wanted = contents(share(60, 20000))
     bucket = f"registry-{type(target).__name__.lower()}"
     source.bucket(bucket, wanted)
@@ -89,7 +93,7 @@ def test_every_object_comes_back_and_is_compared(source: ObjectServer, target: O
     begun = time.monotonic()
     done = brought_back(tmp_path, **options(tmp_path, target))
     assert done.get("msg") is None, done
-    print(f"{len(wanted)} objects back and compared in {time.monotonic() - begun:.1f} s")
+    measured(figures.told(f"{len(wanted)} objects back and compared, {type(target).__name__}", time.monotonic() - begun, "s"))
     assert (done["plan"], done["changed"], done["proof"]["verdict"]) == (predicted["plan"], True, "pass")
     name = f"{bucket}-{point.sequence:08d}"
     assert target.contents(name) == wanted
