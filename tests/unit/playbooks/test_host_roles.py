@@ -44,6 +44,9 @@ def test_the_roles_give_the_modules_only_options_that_they_have() -> None:
         for name, options in task.items():
             if name.startswith("paas.hardening.host_"):
                 used.setdefault(name, set()).update(options)
+            elif name == "module_defaults":
+                for module, shared in options.items():
+                    used.setdefault(module, set()).update(shared)
     assert sorted(used) == sorted(f"paas.hardening.{module}" for module in HOST_MODULES)
     for name, options in used.items():
         assert options <= set(arguments(name.rpartition(".")[2]))
