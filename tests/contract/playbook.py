@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -94,8 +95,14 @@ class Running:
         try:
             output, _none = self.process.communicate(timeout=_SECONDS)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            output = self.process.communicate()[0] + f"\nended after {_SECONDS} s"
+            # Asked, it ends its workers, too, which have sessions of their own.
+            self.process.send_signal(signal.SIGINT)
+            try:
+                output = self.process.communicate(timeout=30)[0]
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                output = self.process.communicate()[0]
+            output += f"\nended after {_SECONDS} s"
         lines = self.record.read_text().splitlines() if self.record.exists() else []
         return Run(self.process.returncode, output, tuple(json.loads(line) for line in lines), self.temporary)
 
