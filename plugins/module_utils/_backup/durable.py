@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -13,19 +12,11 @@ import stat
 from contextlib import contextmanager
 from typing import Iterator, List, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Forbidden, NotProven, Unavailable
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotProven, of_system
 
 # Only we may read what is in a backup: it holds every Secret of a cluster.
 FILE_MODE, FOLDER_MODE = 0o600, 0o700
 _CHUNK = 1 << 20
-_HINTS = {
-    errno.ENOSPC: "Make room there, or give another folder; what was there before is untouched.",
-    errno.EDQUOT: "Raise the quota, or give another folder; what was there before is untouched.",
-    errno.EROFS: "The file system is mounted read-only: look at the kernel's log for the reason.",
-    errno.EIO: "The disk cannot be trusted: look at the kernel's log, and copy the repository away.",
-    errno.EMFILE: "Raise the limit of open files.",
-    errno.ENFILE: "Raise the limit of open files.",
-}
 
 
 @contextmanager
@@ -34,10 +25,7 @@ def told(what: str, path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = f"{path} cannot be {what}: {error.strerror or error}."
-        if error.errno in (errno.EACCES, errno.EPERM):
-            raise Forbidden(reason, "Run as a user who may, or correct owner and mode.", path) from None
-        raise Unavailable(reason, _HINTS.get(error.errno or 0, "Look at the file system, and run again."), path) from None
+        raise of_system(error, what, path) from None
 
 
 def make_folder(path: str) -> None:

@@ -5,7 +5,20 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any, Dict, Optional
+
+# What the machine that we run on may say no to, and what to do about it.
+_OF_SYSTEM = {
+    errno.ENOSPC: "Make room there, or give another folder; what was there before is untouched.",
+    errno.EDQUOT: "Raise the quota, or give another folder; what was there before is untouched.",
+    errno.EROFS: "The file system is mounted read-only: look at the kernel's log for the reason.",
+    errno.EIO: "The disk cannot be trusted: look at the kernel's log, and copy away what is on it.",
+    errno.EMFILE: "Raise the limit of open files.",
+    errno.ENFILE: "Raise the limit of open files.",
+    errno.EACCES: "Run as a user who may, or correct owner and mode.",
+    errno.EPERM: "Run as a user who may, or correct owner and mode.",
+}
 
 
 class Failure(Exception):
@@ -99,3 +112,15 @@ class MissingDependency(Failure):
     """A Python package is not installed."""
 
     reason = "MissingDependency"
+
+
+def is_of_system(error: BaseException) -> bool:
+    """Whether an error is a no of the machine that we run on: full, read-only, not allowed. Any other would be a defect of ours."""
+    return isinstance(error, OSError) and error.errno in _OF_SYSTEM
+
+
+def of_system(error: OSError, done: str, path: str) -> Failure:
+    """Return the failure that an error of the system is, Forbidden or Unavailable: what cannot be ``done`` with the path, the cause and the remedy."""
+    kind = Forbidden if error.errno in (errno.EACCES, errno.EPERM) else Unavailable
+    hint = _OF_SYSTEM.get(error.errno or 0, "Look at the file system, and run again.")
+    return kind(f"{path} cannot be {done}: {error.strerror or error}.", hint, path)

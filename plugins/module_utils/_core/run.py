@@ -11,7 +11,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Protocol, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Failure, NotProven
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Failure, NotProven, is_of_system, of_system
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Change, Plan
 from ansible_collections.paas.hardening.plugins.module_utils._core.redact import scrub
 
@@ -78,6 +78,8 @@ def run(open_job: Opener, params: Mapping[str, Any], check: bool, diff: bool) ->
     except Failure as failure:
         return _failed(failure, written)
     except Exception as error:
+        if isinstance(error, OSError) and is_of_system(error):
+            return _failed(_refused_here(error), written)
         unexpected = Failure(f"Unexpected {type(error).__name__}: {scrub(str(error))}", "This is a defect of the collection; please report it with the trace.")
         return {**_failed(unexpected, written), "exception": scrub(traceback.format_exc())}
     result = {"changed": bool(plan), "plan": plan.as_data(), "waited": round(waited, 1), **result}
@@ -89,13 +91,21 @@ def run(open_job: Opener, params: Mapping[str, Any], check: bool, diff: bool) ->
 def _enforce_or_abandon(job: Job, observed: Any, plan: Plan, written: List[Plan]) -> Tuple[Any, float]:
     try:
         return _enforce(job, observed, plan, written)
-    except Failure as failure:
-        failure.hint = f"{failure.hint} {job.abandon()}".strip()
-        raise
+    except (Failure, OSError) as error:
+        taken_back = job.abandon()
+        if isinstance(error, OSError) and not is_of_system(error):
+            raise
+        failure = _refused_here(error) if isinstance(error, OSError) else error
+        failure.hint = f"{failure.hint} {taken_back}".strip()
+        raise failure from None
     except BaseException:
         # Interrupted, or a defect: what must not be left half done is taken back all the same.
         job.abandon()
         raise
+
+
+def _refused_here(error: OSError) -> Failure:
+    return of_system(error, "used", str(error.filename or "A file of this run"))
 
 
 def _enforce(job: Job, observed: Any, plan: Plan, written: List[Plan]) -> Tuple[Any, float]:

@@ -77,9 +77,12 @@ def replace_bytes(path: str, content: bytes, mode: int, owner: str = "") -> None
             file.flush()
             os.fsync(file.fileno())
         os.replace(fresh, path)
-    except BaseException:
+    except BaseException as error:
         if os.path.exists(fresh):
             os.unlink(fresh)
+        if isinstance(error, OSError):
+            # Whoever is told knows this name, and not that of the new file.
+            raise OSError(error.errno, error.strerror, path) from None
         raise
 
 

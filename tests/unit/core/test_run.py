@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -284,6 +286,26 @@ def test_a_verb_that_cannot_be_opened_fails_in_words() -> None:
 
     result = run(unreachable, {}, check=False, diff=True)
     assert (result["failed"], result["changed"], result["failure"]["reason"]) == (True, False, "Unavailable")
+
+
+def test_a_full_disk_is_no_defect_and_what_was_begun_is_taken_back() -> None:
+    store = Store(web={"mode": "open"})
+    store.before_settling = [fail_with(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/var/lib/work"))]
+    job = job_on(store, mode="closed")
+    result = carry_out(job)
+    assert job.abandoned == 1
+    assert result["failure"]["reason"] == "Unavailable"
+    assert result["msg"].startswith("/var/lib/work cannot be used: No space left on device. Make room there")
+    assert [change["field"] for change in result["plan"]] == ["mode"]
+    assert "exception" not in result
+
+
+def test_a_disk_that_is_full_when_it_looks_says_so_too() -> None:
+    def opened(_params: Mapping[str, Any]) -> Settings:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/root/work")
+
+    result = run(opened, {}, check=True, diff=False)
+    assert (result["failure"]["reason"], result["failure"]["object"]) == ("Forbidden", "/root/work")
 
 
 def test_an_unexpected_error_is_scrubbed_and_has_a_trace() -> None:
