@@ -302,10 +302,10 @@ def test_a_full_disk_is_no_defect_and_what_was_begun_is_taken_back() -> None:
 
 def test_a_disk_that_is_full_when_it_looks_says_so_too() -> None:
     def opened(_params: Mapping[str, Any]) -> Settings:
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/root/work")
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/srv/work")
 
     result = run(opened, {}, check=True, diff=False)
-    assert (result["failure"]["reason"], result["failure"]["object"]) == ("Forbidden", "/root/work")
+    assert (result["failure"]["reason"], result["failure"]["object"]) == ("Forbidden", "/srv/work")
 
 
 def test_an_unexpected_error_is_scrubbed_and_has_a_trace() -> None:
