@@ -31,7 +31,7 @@ HOUR, DAY = 3600, 86400
 # Prometheus' test begins in 1970 and looks once an hour; what was written "now" is moved to this long after.
 END = 40 * DAY
 EMPTY = hashlib.sha256().hexdigest()
-BUCKETS = {"store": "minio", "needs": [], "buckets": {"registry": {"bucket": "registry", "objects": 0, "bytes": 0, "content": EMPTY}}}
+BUCKETS: dict[str, Any] = {"store": "minio", "needs": [], "buckets": {"registry": {"bucket": "registry", "objects": 0, "bytes": 0, "content": EMPTY}}}
 
 
 @pytest.fixture(scope="session")
@@ -173,7 +173,7 @@ def test_a_hole_in_a_log_is_noticed(healthy: Site) -> None:
 def test_a_drill_that_is_red_is_noticed(healthy: Site) -> None:
     (inventory,) = healthy.repository.glob("points/*/buckets/registry/inventory")
     inventory.write_bytes(b"")
-    wrong = {**BUCKETS, "buckets": {"registry": {**BUCKETS["buckets"]["registry"], "content": "0" * 64}}}  # type: ignore[index]
+    wrong = {**BUCKETS, "buckets": {"registry": {**BUCKETS["buckets"]["registry"], "content": "0" * 64}}}
     healthy.point(kinds={"buckets": wrong})
     assert healthy.drill()["failed"]
     healthy.fires("BackupDrillFailed")
