@@ -221,7 +221,9 @@ def test_rolled_back_by_tag(hardening: Hardening, playbooks: Playbooks) -> None:
     assert "[ok] More than one router answers" in summary(audited)
 
 
-@pytest.mark.parametrize("helm", ["3", pytest.param("4", marks=pytest.mark.proof)])
+# In short it is told by test_upgrade_truth.py.
+@pytest.mark.proof
+@pytest.mark.parametrize("helm", ["3", "4"])
 def test_verdicts_come_true_in_a_real_upgrade(playbooks: Playbooks, lab_cluster: Cluster, helm: str, report: Callable[[str], None], tmp_path: Path) -> None:
     from lab import installation
     from lab.errors import CommandFailed
