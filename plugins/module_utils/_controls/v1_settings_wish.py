@@ -46,14 +46,14 @@ _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 
 
 def _argument(setting: Setting) -> Dict[str, Any]:
-    if setting.kind in (FLAG, SWITCH, BIT):
-        return {"type": "bool"}
-    if setting.kind == NUMBER:
-        return {"type": "int"}
-    if setting.kind in (WORDS, COMMAS):
-        return {"type": "list", "elements": "str", **({"choices": list(setting.choices)} if setting.choices else {})}
-    found: Dict[str, Any] = {"type": "str", **({"choices": list(setting.choices)} if setting.choices else {})}
-    return {**found, "no_log": True} if setting.secret else found
+    found: Dict[str, Any] = {"type": "str", "no_log": setting.secret}
+    if setting.kind in _WRITTEN:
+        found["type"] = "bool"
+    elif setting.kind == NUMBER:
+        found["type"] = "int"
+    elif setting.kind in (WORDS, COMMAS):
+        found.update(type="list", elements="str")
+    return {**found, "choices": list(setting.choices)} if setting.choices else found
 
 
 ARGUMENTS: Dict[str, Any] = {
@@ -63,7 +63,7 @@ ARGUMENTS: Dict[str, Any] = {
     "client_key_file": {"type": "path", "no_log": False},
     "etcd_user": {"type": "str"},
     "etcd_password_file": {"type": "path", "no_log": False},
-    "timeout": {"type": "float", "default": 10.0},
+    "timeout": {"type": "int", "default": 10},
     **{setting.option: _argument(setting) for setting in SETTINGS},
     **{f"{setting.option}_file": {"type": "path", "no_log": False} for setting in SETTINGS if setting.kind == PEM},
     "keys": {"type": "dict", "no_log": False},
@@ -126,7 +126,7 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
         raise Invalid("Of client_certificate_file and client_key_file one is missing.", "Give both, or none.", "client_certificate_file")
     if bool(params["etcd_user"]) != bool(params["etcd_password_file"]):
         raise Invalid("Of etcd_user and etcd_password_file one is missing.", "Give both, or none.", "etcd_user")
-    for option, least, most in (("timeout", 0.1, 600), ("wait_timeout", 0, 3600), ("router_http_port", 1, 65535), ("router_https_port", 1, 65535)):
+    for option, least, most in (("timeout", 1, 600), ("wait_timeout", 0, 3600), ("router_http_port", 1, 65535), ("router_https_port", 1, 65535)):
         if not least <= params[option] <= most:
             raise Invalid(f"{option} is {params[option]}.", f"Give {least} to {most}.", option)
     entrance = Entrance(

@@ -29,9 +29,10 @@ def takes(address: str, port: int, version: int, server_name: str, seconds: floa
             answer = b""
             while len(answer) < _TOLD:
                 piece = connection.recv(_TOLD - len(answer))
-                if not piece:
-                    break
                 answer += piece
+                # After an alert nothing more comes.
+                if not piece or answer[0] != _HANDSHAKE:
+                    break
     except socket.timeout:
         return None
     except ConnectionResetError:
