@@ -42,6 +42,8 @@ class Certificates:
             signed = ("-CA", "ca.crt", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:false", "-addext", names)
             self._openssl(*_MAKE, "-subj", f"/O={name}", *signed, "-keyout", f"{name}.key", "-out", f"{name}.crt")
 
+        self._openssl("genpkey", "-genparam", "-algorithm", "DH", "-pkeyopt", "group:ffdhe2048", "-out", "dh2048.pem")
+
     def _openssl(self, *words: str) -> None:
         processes.run(["openssl", *words], folder=self.folder)
 

@@ -61,7 +61,7 @@ STATED = {
 
 
 def pair(certificates: Certificates) -> dict[str, str]:
-    return {"tls_certificate": certificates.text("server.crt"), "tls_key": certificates.text("server.key")}
+    return {"tls_certificate": certificates.text("server.crt"), "tls_key": certificates.text("server.key"), "tls_dhparam": certificates.text("dh2048.pem")}
 
 
 def statuses(result: dict[str, Any]) -> dict[str, str]:
