@@ -39,6 +39,8 @@ def registration(outside: Outside, tree: Tree) -> Proof:
         status = _controller(outside).ask("POST", facts.REGISTER, body=b"{}", headers={"Content-Type": "application/json"}).status
     except Failure as failure:
         return Proof((Check(what, expected, f"no answer ({failure.message})", UNKNOWN),))
+    if status in (301, 302, 307, 308):
+        return Proof((Check(what, expected, f"HTTP {status}: it sends us elsewhere, so give controller_url with https", UNKNOWN),))
     means = facts.REGISTER_MEANS.get(status, "unknown")
     verdict = UNKNOWN if means == "unknown" else PASS if means == expected else FAIL
     return Proof((Check(what, expected, f"{means}: HTTP {status}", verdict),))
