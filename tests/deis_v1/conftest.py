@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.paas.hardening.plugins.module_utils._controls.v1_settings import ARGUMENTS, VERB
+from ansible_collections.paas.hardening.plugins.module_utils._controls.v1_settings import VERB
+from ansible_collections.paas.hardening.plugins.module_utils._controls.v1_settings_wish import ARGUMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import run
 from tests.deis_v1.servers import Certificates, Etcd, install
-
-Settings = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +39,8 @@ def parameters(**options: Any) -> dict[str, Any]:
 def settings(etcd: Etcd | None = None, check: bool = False, **options: Any) -> dict[str, Any]:
     """Run the verb as the module does."""
     known = {"endpoints": [etcd.url]} if etcd else {}
-    return run(VERB.begin, parameters(**{**known, **options}), check=check, diff=True)
+    # The machine is noisy, and each request with an account costs etcd a hash that is slow on purpose.
+    return run(VERB.begin, parameters(**{"timeout": 60, **known, **options}), check=check, diff=True)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def play(folder: Path, *arguments: str, **variables: Any) -> Run:
 
 def test_the_playbook(etcd: Etcd, certificates: Certificates, folder: str, tmp_path: Path) -> None:
     install(etcd, planes=PLANES)
-    asked = {
+    asked: dict[str, Any] = {
         "endpoints": [etcd.url],
         "administrator_exists": True,
         "backup_folder": folder,

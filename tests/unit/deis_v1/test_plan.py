@@ -33,12 +33,12 @@ def tree(**values: str) -> Tree:
     return Tree({f"/deis/{path.replace('__', '/')}": Node(value, 7, False) for path, value in values.items()}, frozenset({"/deis"}), 9)
 
 
-def planner(keys: Tree, machines: tuple[Machine, ...] = (), administrators: int | None = None, door: Door = OPEN, **given: Any) -> Planner:
-    return Planner(wish(**given), Observed(keys, door, machines, administrators, "", frozenset()))
+def planner(found: Tree, machines: tuple[Machine, ...] = (), administrators: int | None = None, door: Door = OPEN, **given: Any) -> Planner:
+    return Planner(wish(**given), Observed(found, door, machines, administrators, "", frozenset()))
 
 
-def refused(keys: Tree, **given: Any) -> list[str]:
-    planned = planner(keys, **given)
+def refused(found: Tree, **given: Any) -> list[str]:
+    planned = planner(found, **given)
     planned.plan()
     return [refusal.subject for _area, refusal in planned.refusals]
 
