@@ -129,7 +129,7 @@ class Etcd:
                 return answer.status, json.loads(answer.read() or b"{}"), int(answer.headers.get("X-Etcd-Index", 0))
         except urllib.error.HTTPError as error:
             with error:
-                return error.code, _object(error.read()), int(error.headers.get("X-Etcd-Index", 0))
+                return error.code, json.loads(error.read() or b"{}"), int(error.headers.get("X-Etcd-Index", 0))
 
     def put(self, key: str, value: str, ttl: int = 0) -> None:
         status, told, _counter = self.ask("PUT", f"/v2/keys{key}", {"value": value, **({"ttl": str(ttl)} if ttl else {})})
@@ -157,7 +157,7 @@ class Etcd:
             for inner in node.get("nodes", ()):
                 walk(inner)
 
-        status, told, _counter = self.ask("GET", f"/v2/keys{folder if folder != '/' else '/'}?recursive=true&quorum=true")
+        status, told, _counter = self.ask("GET", f"/v2/keys{folder}?recursive=true&quorum=true")
         if status == 200:
             walk(told["node"])
         return found
@@ -186,14 +186,6 @@ class Etcd:
         status, told, _counter = self.ask("PUT", "/v2/auth/enable")
         assert status == 200, told
         self.login = ("root", password)
-
-
-def _object(content: bytes) -> dict[str, Any]:
-    try:
-        told = json.loads(content)
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}
 
 
 def members(folder: Path) -> list[Etcd]:

@@ -16,6 +16,8 @@ from tests.deis_v1.standins import Platform
 from tests.deis_v1.test_proof_settings import good, pair, statuses
 
 TOKEN = secrets.token_hex(20)
+# The old releases of TLS are what is looked for.
+pytestmark = pytest.mark.filterwarnings("ignore:ssl:DeprecationWarning")
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ class V1Settings(HostServer[Observed]):
         """Look at the effect from outside, and put the result together. Raises NotProven when what was asked for is not seen there."""
         if first is None or last is None:
             found = [self._finding_of(area, plan, Proof(), enforced) for area in ALL_AREAS]
-            return {"findings": [finding.as_data() for finding in found], "proof": Proof().as_data(), "warnings": [], "platform_release": "", "machines": 0}
+            return {"findings": [finding.as_data() for finding in found], "proof": Proof().as_data(), "platform_release": "", "machines": 0, "settings": {}}
         proofs = self._proofs(last.tree, enforced)
         shut = reach.ports(self._wish.outside)
         found = [self._finding_of(area, plan, proofs.get(area, Proof()), enforced) for area in ALL_AREAS]

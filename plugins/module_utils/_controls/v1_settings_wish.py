@@ -150,10 +150,12 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
 
 
 def secrets_of(params: Mapping[str, Any]) -> List[str]:
-    """Return the secret values among the options that are not marked so."""
-    named = [str(value) for path, value in (params.get("keys") or {}).items() if value is not None and secret_name(str(path).rpartition("/")[2])]
-    files = [read_file(params, name) for name in ("etcd_password", "administrator_token", "tls_key") if params.get(f"{name}_file")]
-    return [value for value in (*named, *files) if value]
+    """Return the secret values among the options that are not marked so. What cannot be read is for the run itself to tell."""
+    found = [str(value) for path, value in (params.get("keys") or {}).items() if value is not None and secret_name(str(path).rpartition("/")[2])]
+    for name in ("etcd_password", "administrator_token", "tls_key"):
+        with contextlib.suppress(Invalid):
+            found.append(read_file(params, name))
+    return [value for value in found if value]
 
 
 def _values(params: Mapping[str, Any]) -> Dict[str, Optional[str]]:

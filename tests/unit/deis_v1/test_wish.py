@@ -161,5 +161,7 @@ def test_secrets_among_the_options(tmp_path: Path) -> None:
     file.write_text("of a file\n")
     given = parameters(keys={"database/password": "hidden", "registry/s3bucket": "shown"}, etcd_user="root", etcd_password_file=str(file))
     assert sorted(secrets_of(given)) == ["hidden", "of a file"]
+    # What cannot be read is told by the run, and not by who only looks for secrets.
+    assert secrets_of({**given, "etcd_password_file": str(tmp_path / "gone"), "tls_key": "a", "tls_key_file": "b"}) == ["hidden"]
     assert "of a file" not in repr(wish_of(given))
     assert "hidden" not in repr(wish_of(given))

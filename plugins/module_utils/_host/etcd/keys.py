@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
+import socket
 import ssl
 from dataclasses import dataclass, field
 from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -194,7 +196,8 @@ class Keys:
         host, entrance = str(parts.hostname), self._entrance
         connection: http.client.HTTPConnection
         if parts.scheme == "https":
-            connection = http.client.HTTPSConnection(host, parts.port, timeout=entrance.timeout, context=self._tls())
+            self._context = self._context or self._tls()
+            connection = http.client.HTTPSConnection(host, parts.port, timeout=entrance.timeout, context=self._context)
         else:
             connection = http.client.HTTPConnection(host, parts.port, timeout=entrance.timeout)
         headers = dict(_FORM) if body else {}
@@ -208,25 +211,36 @@ class Keys:
         except ssl.SSLError as error:
             raise _untrusted(endpoint, error) from None
         except (http.client.HTTPException, OSError) as error:
+            if parts.scheme == "https" and isinstance(error, ConnectionError):
+                self._shake_hands(endpoint)
             said = getattr(error, "strerror", None) or type(error).__name__
             raise Unavailable(f"etcd at {endpoint} does not answer: {said}.", "Does it run, and can it be reached from here?", endpoint) from None
         finally:
             connection.close()
 
-    def _tls(self) -> ssl.SSLContext:
-        if self._context is None:
-            entrance, option = self._entrance, "ca_file"
+    def _shake_hands(self, endpoint: str) -> None:
+        """Raise Unauthorized when a member breaks off because of certificates: with TLS 1.3 it may do so before one can read why, with 1.2 it cannot."""
+        parts, context = urlsplit(endpoint), self._tls()
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        with contextlib.suppress(ConnectionError, socket.timeout):
             try:
-                context = ssl.create_default_context(cafile=entrance.ca_file or None)
-                if entrance.certificate_file:
-                    option = "client_certificate_file"
-                    context.load_cert_chain(entrance.certificate_file, entrance.key_file)
-            except (OSError, ssl.SSLError) as error:
-                missing = isinstance(error, OSError) and not isinstance(error, ssl.SSLError)
-                said = error.strerror if missing else "it holds no certificate in PEM, or one that does not fit its private part"
-                raise Invalid(f"{option} cannot be used: {said}.", "Name a file in PEM.", option) from None
-            self._context = context
-        return self._context
+                with socket.create_connection((str(parts.hostname), parts.port or 443), timeout=self._entrance.timeout) as plain:
+                    context.wrap_socket(plain, server_hostname=str(parts.hostname)).close()
+            except ssl.SSLError as error:
+                raise _untrusted(endpoint, error) from None
+
+    def _tls(self) -> ssl.SSLContext:
+        entrance, option = self._entrance, "ca_file"
+        try:
+            context = ssl.create_default_context(cafile=entrance.ca_file or None)
+            if entrance.certificate_file:
+                option = "client_certificate_file"
+                context.load_cert_chain(entrance.certificate_file, entrance.key_file)
+        except (OSError, ssl.SSLError) as error:
+            missing = isinstance(error, OSError) and not isinstance(error, ssl.SSLError)
+            said = error.strerror if missing else "it holds no certificate in PEM, or one that does not fit its private part"
+            raise Invalid(f"{option} cannot be used: {said}.", "Name a file in PEM.", option) from None
+        return context
 
     def _expect(self, answer: _Answer, key: str, *good: int) -> None:
         """Raise what an answer of another status means. Its own words are never passed on: they can hold values."""
