@@ -59,7 +59,13 @@ BY_ITSELF: Mapping[str, Mapping[str, Any]] = {
         "backup_signing_key_file": "/etc/paas/backup-signing-key",
         "backup_cluster": {"kubeconfig": "~/.kube/config"},
         "backup_secrets": {"recipients": ["age1... of those who run it", "age1... on paper"]},
-    }
+    },
+    "deis_v1": {
+        "deis_v1_endpoints": ["http://10.21.1.10:2379", "http://10.21.1.11:2379"],
+        "deis_v1_administrator_exists": True,
+        "deis_v1_backup_folder": "/var/backups/deis",
+        "deis_v1_closed_hosts": ["10.21.1.10", "10.21.1.11"],
+    },
 }
 
 # O(option), V(value), E(VARIABLE), C(code), B(bold), I(italic): the mark-up of Ansible's documentation.

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
-import struct
 from typing import NamedTuple, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._host.balancer.wishes import ANY, BANNER, HTTP, TLS, WEB
+from ansible_collections.paas.hardening.plugins.module_utils._host.old_tls import TLS_1_1, takes
 
 # How it went.
 UNREACHED = "nobody accepts connections"
@@ -22,8 +21,6 @@ OLD_TLS_REFUSED, OLD_TLS_ACCEPTED = "refuses TLS 1.1", "accepts TLS 1.1"
 _STAYS = 1.0
 # What nginx itself says when no backend answers.
 _OF_NGINX = ("502", "504")
-_ALERT, _HANDSHAKE = 21, 22
-_TLS_1_1 = 0x0302
 
 
 class Door(NamedTuple):
@@ -129,31 +126,6 @@ def _ask(connection: socket.socket, door: Door) -> Tuple[str, bool, str]:
 
 
 def old_tls(door: Door) -> str:
-    """Offer TLS 1.1 and nothing newer, whatever the library of this host still can do: OLD_TLS_REFUSED, OLD_TLS_ACCEPTED or UNREACHED."""
-    try:
-        with socket.create_connection((door.address, door.port), timeout=door.patience) as connection:
-            connection.settimeout(door.patience)
-            connection.sendall(_hello(door.server_name))
-            first = connection.recv(1)
-    except socket.timeout:
-        return UNREACHED
-    except ConnectionResetError:
-        return OLD_TLS_REFUSED
-    except OSError:
-        return UNREACHED
-    return OLD_TLS_ACCEPTED if first and first[0] == _HANDSHAKE else OLD_TLS_REFUSED
-
-
-def _hello(server_name: str) -> bytes:
-    """Return the first message of a client that knows TLS 1.1 at most."""
-    suites = struct.pack("!6H", 0xC013, 0xC014, 0xC009, 0xC00A, 0x002F, 0x0035)
-    extensions = b""
-    if server_name:
-        name = server_name.encode("idna")
-        extensions += struct.pack("!HHHBH", 0, len(name) + 5, len(name) + 3, 0, len(name)) + name
-    # The curves P-256 and P-384, and uncompressed points: without them a server may find nothing to choose.
-    extensions += struct.pack("!HHHHH", 10, 6, 4, 23, 24) + struct.pack("!HHBB", 11, 2, 1, 0)
-    body = struct.pack("!H", _TLS_1_1) + os.urandom(32) + b"\0" + struct.pack("!H", len(suites)) + suites + b"\x01\0"
-    body += struct.pack("!H", len(extensions)) + extensions
-    message = b"\x01" + struct.pack("!I", len(body))[1:] + body
-    return struct.pack("!BHH", _HANDSHAKE, 0x0301, len(message)) + message
+    """Offer TLS 1.1 and nothing newer: OLD_TLS_REFUSED, OLD_TLS_ACCEPTED or UNREACHED."""
+    taken = takes(door.address, door.port, TLS_1_1, door.server_name, door.patience)
+    return UNREACHED if taken is None else OLD_TLS_ACCEPTED if taken else OLD_TLS_REFUSED
