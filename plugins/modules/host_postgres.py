@@ -179,6 +179,37 @@ options:
         description: The authority's certificate, in PEM, as RV(server.authority) of the primary tells it.
         type: str
         required: true
+      past:
+        description:
+          - The timelines of the primary, as RV(past) of it tells them. Without them a former primary is judged by how it was stopped alone.
+        type: dict
+        suboptions:
+          identifier:
+            description: What initdb gave to the cluster and all its copies.
+            type: str
+            required: true
+          timeline:
+            description: The timeline that it writes.
+            type: int
+            required: true
+          switches:
+            description: The timelines that it left, and where.
+            type: list
+            elements: dict
+            default: []
+            suboptions:
+              timeline:
+                description: The timeline.
+                type: int
+                required: true
+              end:
+                description: The position where it was left.
+                type: str
+                required: true
+          oldest:
+            description: Where the log begins that it still has.
+            type: str
+            default: ''
   peers:
     description:
       - The other hosts of a replication. On a primary they are its standbys, which get a slot each; on a standby they are those that it would let in after a
@@ -195,6 +226,12 @@ options:
         description: The address that it comes from.
         type: str
         required: true
+      rewinds:
+        description:
+          - Whether it is a former primary that is rewound now. It may read the files of the primary meanwhile, by the four functions that pg_rewind uses, and
+            loses that right at the next run without this.
+        type: bool
+        default: false
   replication_role:
     description: The role of the standbys.
     type: str
@@ -204,9 +241,21 @@ options:
     type: str
     default: ''
   rejoin:
-    description: Whether a primary that was stopped in good order, as by a switchover, may become a standby.
+    description:
+      - Whether a former primary that has nothing of its own, as after a switchover, may become a standby. One that has commits which the primary lacks is
+        refused, and told what they are.
     type: bool
     default: false
+  rejoin_by:
+    description:
+      - How a former primary gives up for good what it wrote after the primary was promoted, and becomes its standby. With V(nothing) it does not.
+      - V(rewind) uses pg_rewind, and keeps a copy of the log that is given up beside the data. It needs checksums or C(wal_log_hints), and the log since then.
+        A rewind that broke in the middle is recognised ever after, and such data is never started.
+      - V(copy) moves the whole data aside and copies the primary anew.
+      - Without effect on a host that is no former primary. One that still runs has to be stopped first.
+    type: str
+    choices: [nothing, rewind, copy]
+    default: nothing
   synchronous:
     description:
       - Whether a commit counts only when one of the peers has it, too. Then nothing is lost with the primary, but while no peer is there, all writes wait.
@@ -255,6 +304,15 @@ EXAMPLES = r"""
     primary: "{{ hostvars.db1.result.server | dict2items | selectattr('key', 'in', ['name', 'address', 'authority']) | items2dict }}"
     peers: [{name: db1, address: 192.0.2.11}]
     replication_password: "{{ replication_password }}"
+
+- name: See what a former primary would lose by following the one that was promoted
+  paas.hardening.host_postgres:
+    addresses: [192.0.2.11]
+    names: [db1.example.com]
+    primary: {name: db2, address: 192.0.2.12, authority: "{{ promoted.server.authority }}", past: "{{ promoted.past }}"}
+    replication_password: "{{ replication_password }}"
+    rejoin_by: rewind
+  check_mode: true
 """
 
 RETURN = r"""
@@ -340,6 +398,37 @@ server:
       type: str
       returned: success
       sample: "15.13"
+past:
+  description: The timelines of a primary, in the form that RV(primary.past) takes.
+  returned: success, of a primary that answers
+  type: dict
+  contains:
+    identifier:
+      description: What initdb gave to the cluster and all its copies.
+      type: str
+      returned: success
+      sample: "7412345678901234567"
+    timeline:
+      description: The timeline that it writes.
+      type: int
+      returned: success
+      sample: 2
+    switches:
+      description: The timelines that it left, and where.
+      type: list
+      elements: dict
+      returned: success
+      sample: [{"timeline": 1, "end": "0/3000148"}]
+    oldest:
+      description: Where the log begins that it still has.
+      type: str
+      returned: success
+      sample: 0/2000000
+former:
+  description: Whether there is the data of a former primary, with no server running on it.
+  returned: success, in the step ahead
+  type: bool
+  sample: false
 findings:
   description: What was found, in the same form as that of the modules that look at a cluster.
   returned: success

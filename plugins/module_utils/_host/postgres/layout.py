@@ -72,6 +72,21 @@ class Layout(NamedTuple):
         return f"{self.data}/standby.signal"
 
     @property
+    def log(self) -> str:
+        """The write-ahead log."""
+        return f"{self.data}/pg_wal"
+
+    @property
+    def incoming(self) -> str:
+        """A copy of the primary that is not in its place yet; it has the signal file when it is whole and verified."""
+        return f"{self.data}.incoming"
+
+    @property
+    def rewinding_file(self) -> str:
+        """It is there from the first write of a rewind to the last."""
+        return f"{self.data}.rewinding"
+
+    @property
     def unit(self) -> str:
         return f"postgresql@{self.major}-{NAME}.service"
 
