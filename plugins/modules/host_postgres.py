@@ -31,6 +31,39 @@ options:
     description:
       - The major version. Without it that of the cluster that exists, else that of the distribution. Another one than that of the cluster is refused.
     type: int
+  source:
+    description:
+      - Where the packages come from. With V(pgdg) they come from the repository of the PostgreSQL project, which has majors that the distribution does not
+        have. Then O(version) has to be given.
+      - Nothing but the server of that major, its extensions and what these need of the project's is ever taken from there. A server that is installed already
+        is not replaced, but told.
+    type: str
+    choices: [distribution, pgdg]
+    default: distribution
+  repository:
+    description: The repository, where it is not that of the project itself, such as a mirror of one's own.
+    type: dict
+    suboptions:
+      url:
+        description: Where it is.
+        type: str
+        default: https://apt.postgresql.org/pub/repos/apt
+      suite:
+        description: The suite, which its Release file has to have as its codename. Without it that of the release, such as C(bookworm-pgdg).
+        type: str
+        default: ''
+      key:
+        description: The public key that signs it, in armor.
+        type: str
+        default: ''
+      key_file:
+        description: Path on the host of that key, when it is not given itself. The default comes with a package of the distribution, which is installed for it.
+        type: str
+        default: /usr/share/postgresql-common/pgdg/apt.postgresql.org.asc
+      fingerprint:
+        description: The fingerprint of the key. With another key, or a second one beside it, nothing is done.
+        type: str
+        default: B97B0AFCAA1A47F044F244A07FCC7D46ACCC4CF8
   data_disk:
     description:
       - The disk that the data lies on, as a path, C(LABEL=) or C(UUID=). It is formatted when it is empty, and mounted when its label is V(postgresql).

@@ -37,6 +37,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.postgres impo
     handshake,
     layout,
     live,
+    repository,
     rewind,
     settings,
     standby,
@@ -97,7 +98,8 @@ class Postgres(HostServer[Observed]):
         found = self._former(place, seen, running is not None)
         lacking = tuple(standby.secrets_differ(wish.primary)) if wish.primary else ()
         moment = datetime.datetime.now(datetime.timezone.utc)
-        return Observed(place, storage, seen, certificates.look(wish.tls), running, derived, lacking, moment, found)
+        packages = repository.look(wish.repository, layout.release(), place) if wish.repository else None
+        return Observed(place, storage, seen, certificates.look(wish.tls), running, derived, lacking, moment, found, packages)
 
     def _former(self, place: layout.Layout, seen: cluster.Seen, runs: bool) -> Optional[former.Former]:
         """Look at the data of a former primary, when there is some and its primary told its own past."""
@@ -121,6 +123,7 @@ class Postgres(HostServer[Observed]):
     def _writers(self) -> Mapping[str, Writer[Observed]]:
         return {
             "Packages": self._apply_packages,
+            "Repository": self._apply_repository,
             "File": self._apply_file,
             "Disk": self._apply_disk,
             "Mount": self._apply_mount,
@@ -136,7 +139,11 @@ class Postgres(HostServer[Observed]):
         }
 
     def _apply_packages(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
-        cluster.install(observed.cluster.missing)
+        cluster.install([change.field for change in changes])
+
+    def _apply_repository(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        if self._wish.repository:
+            repository.write(self._wish.repository, ref.name, layout.release(), observed.place)
 
     def _apply_file(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         place, fields = observed.place, [change.field for change in changes]

@@ -22,6 +22,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.postgres impo
     former,
     layout,
     live,
+    repository,
     settings,
     standby,
 )
@@ -48,6 +49,7 @@ class Observed(NamedTuple):
     lacking: Tuple[str, ...]
     moment: datetime.datetime
     former: Optional[former.Former] = None
+    repository: Optional[repository.Seen] = None
 
     @property
     def silent(self) -> bool:
@@ -106,11 +108,13 @@ class Planner(AreaPlanner):
         if not observed.silent:
             groups.append((ROLES, self._accounts(observed)))
             groups.append((REPLICATION, self._slots(observed)))
+        elif observed.former and not (observed.former.fork and observed.former.fork.lost):
+            groups.append((REPLICATION, self._unneeded([name for name in self._wish.former if name in observed.former.slots])))
         return self._plan_of(groups)
 
     def _ground(self, observed: Observed) -> List[Change]:
         """Packages, and the disk."""
-        seen, found = observed.cluster, []
+        seen, found = observed.cluster, self._repository(observed)
         for package in seen.missing:
             found.append(Change(Ref("", "Packages", observed.place.package), (package,), ABSENT, "installed", "the server, and what makes its file system"))
         if seen.drop_in != layout.DROP_IN_TEXT:
@@ -119,6 +123,22 @@ class Planner(AreaPlanner):
                 Change(Ref("", "File", layout.DROP_IN), ("content",), before, "no cluster comes with a package", "a package makes a cluster by itself")
             )
         return found + (disk_changes(observed.disk, self._wish.data_filesystem) if observed.disk is not None else [])
+
+    def _repository(self, observed: Observed) -> List[Change]:
+        """Where the server's packages come from."""
+        wanted, seen = self._wish.repository, observed.repository
+        if wanted is None or seen is None:
+            return []
+        if seen.foreign:
+            hint = f"Let apt replace it in a maintenance window: apt-get install {observed.place.package}."
+            self._remark(SERVER, f"{observed.place.package} {seen.foreign} is not that of {wanted.url}.", hint)
+        found = []
+        if seen.key is None:
+            name = repository.KEY_PACKAGE
+            found.append(Change(Ref("", "Packages", name), (name,), ABSENT, "installed", "it brings the key of the project"))
+        for path, after, why in repository.differences(wanted, seen, observed.place):
+            found.append(Change(Ref("", "Repository", path), ("content",), "not as wanted", after, why))
+        return found
 
     def _secrets(self, observed: Observed) -> List[Change]:
         return [Change(Ref("", "File", path), ("content",), "not as given", "as given", "what a standby logs in with") for path in observed.lacking]
@@ -248,5 +268,9 @@ class Planner(AreaPlanner):
                 self._remark(REPLICATION, f"The standby of slot {name} is too far behind.", "Make it anew: drop its cluster and the slot, and run again.")
         # A standby keeps no log for those that it fed when it was the primary.
         former = [name for name in wish.former if name in there and not there[name][1]]
-        found = [Change(Ref("", "Slot", name), ("slot",), "inactive", ABSENT, "this is no primary any more") for name in former]
-        return found + [Change(Ref("", "Slot", name), ("slot",), ABSENT, "made", "its standby may be away") for name in wish.slots if name not in there]
+        return self._unneeded(former) + [
+            Change(Ref("", "Slot", name), ("slot",), ABSENT, "made", "its standby may be away") for name in wish.slots if name not in there
+        ]
+
+    def _unneeded(self, names: Sequence[str]) -> List[Change]:
+        return [Change(Ref("", "Slot", name), ("slot",), "inactive", ABSENT, "this is no primary any more") for name in names]

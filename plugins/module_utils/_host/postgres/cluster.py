@@ -128,7 +128,7 @@ def _others(layout: Layout) -> List[Other]:
 def install(wanted: Sequence[str]) -> None:
     """Install packages, without a cluster that comes with them. Raises MissingDependency."""
     write_drop_in()
-    packages.install(wanted, "Has the release another major version? Then give that, or add the repository of apt.postgresql.org.")
+    packages.install(wanted, "Has the release another major version? Then give that, or let it come from the project (postgres_server_source: pgdg).")
 
 
 def write_drop_in() -> None:

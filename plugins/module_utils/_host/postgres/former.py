@@ -41,7 +41,7 @@ class Former(NamedTuple):
     """A data directory that a primary wrote, and how it stands to the primary of now.
 
     ``fork`` is None when the two were never one, or where its log ends cannot be told (``unread`` says why). ``commits`` are those that nobody else has.
-    ``obstacle`` says why it cannot be rewound, and is empty when it can.
+    ``obstacle`` says why it cannot be rewound, and is empty when it can. ``slots`` are those that it had for its standbys; a rewind removes them.
     """
 
     past: Past
@@ -52,6 +52,7 @@ class Former(NamedTuple):
     unread: str
     obstacle: str
     aside: str
+    slots: Tuple[str, ...] = ()
 
     @property
     def told(self) -> str:
@@ -100,8 +101,9 @@ def look(layout: Layout, control: Mapping[str, str], theirs: Past) -> Former:
     end, unread = _end(layout, control, past, size)
     fork = fork_of(past, end, theirs) if end else None
     commits = _commits(layout, past, fork) if fork and fork.lost else 0
+    slots = tuple(sorted(os.listdir(f"{layout.data}/pg_replslot")))
     aside = f"{nameless(layout)}.{past.timeline}.{(end or _position(control, _CHECKPOINT)):016X}"
-    return Former(past, fork, commits, size, control.get(STATE) == "shut down", unread, _obstacle(layout, control, past, fork, size), aside)
+    return Former(past, fork, commits, size, control.get(STATE) == "shut down", unread, _obstacle(layout, control, past, fork, size), aside, slots)
 
 
 def nameless(layout: Layout) -> str:

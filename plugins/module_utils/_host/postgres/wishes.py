@@ -11,8 +11,10 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
 from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk
 from ansible_collections.paas.hardening.plugins.module_utils._host.addresses import address_of
-from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import access, accounts, settings, standby
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import access, accounts, repository, settings, standby
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import PORT, TLS
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.repository import DISTRIBUTION, PGDG
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.repository import OPTIONS as REPOSITORY_OPTIONS
 
 # All of it; or, of a standby that there is, what has to come before its primary gets more.
 WHOLE, AHEAD = "whole", "ahead"
@@ -20,6 +22,8 @@ WHOLE, AHEAD = "whole", "ahead"
 NOTHING, REWIND, COPY = "nothing", "rewind", "copy"
 ARGUMENTS: Dict[str, Any] = {
     "version": {"type": "int"},
+    "source": {"type": "str", "choices": [DISTRIBUTION, PGDG], "default": DISTRIBUTION},
+    "repository": {"type": "dict", "apply_defaults": True, "options": REPOSITORY_OPTIONS},
     "data_disk": {"type": "str", "default": ""},
     "data_filesystem": {"type": "str", "choices": sorted(disk.PROGRAMS, reverse=True), "default": "xfs"},
     "addresses": {"type": "list", "elements": "str", "required": True},
@@ -73,6 +77,7 @@ class Wish(NamedTuple):
     slots: Tuple[str, ...]
     former: Tuple[str, ...]
     rewinding: bool = False
+    repository: Optional[repository.Repository] = None
 
     def __repr__(self) -> str:
         return f"Wish(addresses={self.addresses!r})"
@@ -135,6 +140,7 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
         slots if not primary else (),
         slots if primary else (),
         bool(rewinding),
+        repository.repository_of(params["source"], params["repository"], params["version"]),
     )
 
 
