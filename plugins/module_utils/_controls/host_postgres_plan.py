@@ -27,7 +27,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.postgres impo
     standby,
 )
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.sql import literal
-from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.wishes import Wish
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.wishes import COPY, Wish
 
 SERVER = Area("host-postgres-server", "PostgreSQL runs as one pinned cluster with checksums, on a disk of its own", "high")
 TLS = Area("host-postgres-tls", "The server's certificate is valid, and its private part is the server's alone", "high")
@@ -108,7 +108,7 @@ class Planner(AreaPlanner):
         if not observed.silent:
             groups.append((ROLES, self._accounts(observed)))
             groups.append((REPLICATION, self._slots(observed)))
-        elif observed.former and not (observed.former.fork and observed.former.fork.lost):
+        elif observed.former and self._wish.rejoin_by != COPY and not (observed.former.fork and observed.former.fork.lost):
             groups.append((REPLICATION, self._unneeded([name for name in self._wish.former if name in observed.former.slots])))
         return self._plan_of(groups)
 
