@@ -27,7 +27,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.errors import
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Proof, Source
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
-from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk
+from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, families
 from ansible_collections.paas.hardening.plugins.module_utils._host.addresses import require_own
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import (
     access,
@@ -84,7 +84,7 @@ class Postgres(HostServer[Observed]):
 
     def _look(self) -> Observed:
         wish = self._wish
-        place = layout.chosen(wish.version, cluster.majors(), layout.release())
+        place = layout.chosen(wish.version, cluster.majors(), families.release())
         for address in wish.addresses:
             require_own(address, "addresses", "postgres_server_addresses")
         storage = disk.look(layout.DATA, wish.data_disk)
@@ -98,7 +98,7 @@ class Postgres(HostServer[Observed]):
         found = self._former(place, seen, running is not None)
         lacking = tuple(standby.secrets_differ(wish.primary)) if wish.primary else ()
         moment = datetime.datetime.now(datetime.timezone.utc)
-        packages = repository.look(wish.repository, layout.release(), place) if wish.repository else None
+        packages = repository.look(wish.repository, families.release(), place) if wish.repository else None
         return Observed(place, storage, seen, certificates.look(wish.tls), running, derived, lacking, moment, found, packages)
 
     def _former(self, place: layout.Layout, seen: cluster.Seen, runs: bool) -> Optional[former.Former]:
@@ -143,7 +143,7 @@ class Postgres(HostServer[Observed]):
 
     def _apply_repository(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         if self._wish.repository:
-            repository.write(self._wish.repository, ref.name, layout.release(), observed.place)
+            repository.write(self._wish.repository, ref.name, families.release(), observed.place)
 
     def _apply_file(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         place, fields = observed.place, [change.field for change in changes]
