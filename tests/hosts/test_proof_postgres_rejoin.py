@@ -52,12 +52,12 @@ def promote(servers: Servers, name: str) -> None:
 
 def diverge(servers: Servers, primary: str, standby: str) -> None:
     """Let a primary take commits that its standby never gets, crash it in the middle of them, and promote the standby, which takes others."""
-    benchmark = f"{ACCOUNT} {PROGRAMS}/pgbench -n -c 4 -T 60 app >/tmp/pgbench.log 2>&1"
+    benchmark = f"{ACCOUNT} {PROGRAMS}/pgbench -n -c 4 -T 900 app >/tmp/pgbench.log 2>&1"
     host = servers.hosts[primary]
     host.run(f"systemd-run --quiet --collect --unit=load bash -c '{benchmark}'")
-    wait_for(servers, primary, 200)
+    wait_for(servers, primary, 50)
     servers.hosts[standby].cut_network()
-    wait_for(servers, primary, 200)
+    wait_for(servers, primary, 50)
     crash(servers, primary)
     servers.hosts[standby].mend_network()
     promote(servers, standby)
@@ -67,7 +67,7 @@ def diverge(servers: Servers, primary: str, standby: str) -> None:
 def wait_for(servers: Servers, name: str, more: int) -> None:
     """Wait until so many more transactions are through."""
     question = "SELECT xact_commit FROM pg_stat_database WHERE datname = 'app';"
-    wanted, deadline = int(servers.sql(name, question)) + more, time.monotonic() + 90
+    wanted, deadline = int(servers.sql(name, question)) + more, time.monotonic() + 300
     while int(servers.sql(name, question)) < wanted:
         assert time.monotonic() < deadline, "pgbench does not get on"
         time.sleep(0.5)
@@ -80,7 +80,7 @@ def plan(run: Run, task: str, host: str) -> dict[str, Mapping[str, Any]]:
 def require_equal(servers: Servers, primary: str, standby: str) -> None:
     """Both hold the same rows, at the same place of the log."""
     target = servers.sql(primary, "SELECT pg_current_wal_insert_lsn();")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while servers.sql(standby, f"SELECT coalesce(pg_last_wal_replay_lsn() >= '{target}', false);") != "t":
         assert time.monotonic() < deadline, f"{standby} does not come to {target}"
         time.sleep(0.2)
@@ -131,7 +131,7 @@ def test_commits_that_nobody_else_has_are_told_and_given_up_only_by_who_names_th
     assert found, refused.output
     assert found[0] in str(findings(audit.result(STANDBY, "db2"))["server"]["reasons"])
     assert found[1] in servers.hosts["db1"].run(f"cat {FOLDER}/main/pg_wal/00000003.history")
-    assert min(int(found[2]), int(found[4])) > 100
+    assert min(int(found[2]), int(found[4])) >= 20
     predicted = rejoin(servers, "db1", "--check", postgres_server_rejoin_host="db2").ok()
     assert look(servers, "db2") == before
     begun = time.monotonic()
