@@ -32,7 +32,7 @@ _CHECKPOINT, _REDO, _SEGMENT = "Latest checkpoint location", "Latest checkpoint'
 _LAST = re.compile(r"error in WAL record at ([0-9A-F]+/[0-9A-F]+)")
 _GONE = re.compile(r"could not (?:find|open) file \"(?:[^\"]*/)?([0-9A-F]{24})\"")
 _LENGTH = re.compile(r"len \(rec/tot\):\s*\d+/\s*(\d+)")
-_COMMIT = "desc: COMMIT"
+_COMMIT, _CHECKPOINTED = "desc: COMMIT", "desc: CHECKPOINT_"
 # Seconds: a log of many gigabytes is read from end to end.
 _READ = 1800.0
 
@@ -172,7 +172,18 @@ def _obstacle(layout: Layout, control: Mapping[str, str], past: Past, fork: Opti
             if (timeline, number) not in there and not has_archive(layout):
                 return f"of its log since then {segment_name(timeline, number, size)} is not there any more, and no restore_command brings it back"
         first = max(first, end // size)
-    return ""
+    return "" if has_archive(layout) or _begins_before(layout, past, fork, size) else "the log from the last checkpoint before that on is not there any more"
+
+
+def _begins_before(layout: Layout, past: Past, fork: Fork, size: int) -> bool:
+    """Tell whether a checkpoint from before the fork is in the log that is there: a rewind begins with it."""
+    begin = max([end for timeline, end in past.switches if timeline < fork.timeline], default=0)
+    numbers = [number for timeline, number in segments(layout, size) if timeline == fork.timeline]
+    if not numbers or begin > min(numbers) * size:
+        # It may be on the timeline before; then the try tells.
+        return True
+    words = [f"--end={lsn_text(fork.at)}", "--rmgr=XLOG"]
+    return _CHECKPOINTED in _read(layout, fork.timeline, min(numbers) * size, words)[0]
 
 
 def has_archive(layout: Layout) -> bool:

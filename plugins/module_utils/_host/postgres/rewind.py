@@ -21,6 +21,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.sql 
 
 # Seconds: recovery writes everything; a rewind reads all names, and what changed.
 _RECOVERY, _REWIND = 3600.0, 86_400.0
+# More log than anybody has, in MB.
+_KEPT = 1 << 20
 _BEGIN = re.compile(r"^START WAL LOCATION: ([0-9A-F]+/[0-9A-F]+) ", re.MULTILINE)
 _COPY_HINT = "Nothing was rewound. It can be made anew, with its data moved aside: postgres_server_rejoin_by=copy."
 # Of the segments that both hosts have, which no one changes any more; here until it is known whether they are needed.
@@ -101,7 +103,9 @@ def _first(seen: Former) -> str:
 
 def _recover(layout: Layout) -> None:
     """Let a server that crashed bring its files in order, which a rewind needs, without that anybody can connect. Raises Failure."""
-    words = [layout.program("postgres"), "--single", "-D", layout.data, "-c", f"config_file={layout.main_file}", "template1"]
+    # The checkpoint at its end would remove log from before the fork, which the rewind begins with.
+    options = ["-c", f"config_file={layout.main_file}", "-c", f"wal_keep_size={_KEPT}MB"]
+    words = [layout.program("postgres"), "--single", "-D", layout.data, *options, "template1"]
     ended = as_account(words, seconds=_RECOVERY)
     if ended.status:
         raise Failure(f"The crash of this host is not recovered from: {_said(ended.complaint)}", _COPY_HINT, layout.data)
