@@ -28,7 +28,7 @@ FILES = "/etc/apt/sources.list.d/paas-hardening-pgdg.sources /etc/apt/keyrings/p
 PACKAGES = ("postgresql-15", "postgresql-client-15", "libpq5", "less")
 MAKE = f"""set -e
 apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends gpg gpg-agent apt-utils >/dev/null 2>&1
-mkdir -p {FOLDER}/pool {FOLDER}/dists/{SUITE}/main/binary-$(dpkg --print-architecture) /srv/work && cd /srv/work
+mkdir -p {FOLDER}/pool {FOLDER}/dists/{SUITE}/main/binary-$(dpkg --print-architecture) /srv/made && cd /srv/made
 chown _apt . && apt-get -qq download {" ".join(PACKAGES)} >/dev/null
 for file in *.deb; do
     dpkg-deb -R $file one
@@ -47,8 +47,8 @@ cd {FOLDER}/dists/{SUITE}
 (cd {FOLDER} && apt-ftparchive packages pool) > main/binary-$(dpkg --print-architecture)/Packages
 rm -f Release InRelease
 apt-ftparchive -o APT::FTPArchive::Release::Origin=lab -o APT::FTPArchive::Release::Suite=CODENAME -o APT::FTPArchive::Release::Codename=CODENAME \\
-    -o APT::FTPArchive::Release::Components=main -o APT::FTPArchive::Release::Architectures="$(dpkg --print-architecture)" release . > /srv/work/Release
-mv /srv/work/Release .
+    -o APT::FTPArchive::Release::Components=main -o APT::FTPArchive::Release::Architectures="$(dpkg --print-architecture)" release . > /srv/made/Release
+mv /srv/made/Release .
 gpg --batch --quiet --yes --local-user KEY --clearsign --output InRelease Release
 """
 
@@ -163,7 +163,7 @@ def test_what_a_hand_changes_is_put_right_and_the_next_version_comes_by_apt(repo
     assert plan(repository.run().ok()) == []
     mirror = repository.fleet.host("mirror")
     mirror.run(
-        f"cd /srv/work && dpkg-deb -R {FOLDER}/pool/postgresql-15_*.deb one && sed -i 's/pgdg12+1/pgdg12+2/' one/DEBIAN/control"
+        f"cd /srv/made && dpkg-deb -R {FOLDER}/pool/postgresql-15_*.deb one && sed -i 's/pgdg12+1/pgdg12+2/' one/DEBIAN/control"
         f" && dpkg-deb -Zgzip -z1 -b one {FOLDER}/pool >/dev/null && rm -r one"
     )
     repository.sign()
