@@ -47,7 +47,7 @@ def run(layout: Layout, primary: standby.Primary, seen: Former) -> None:
     ended = as_account(words, seconds=_REWIND)
     if ended.status:
         hint = "Its data is neither old nor new now. Make it anew, with its data moved aside: postgres_server_rejoin_by=copy."
-        raise Failure(f"pg_rewind failed: {_said(ended.complaint)}", hint, layout.data)
+        raise Failure(f"pg_rewind failed ({ended.status}): {_said(ended.complaint)}", hint, layout.data)
     _give_back(layout, seen)
     standby.signal(layout.signal_file)
     os.unlink(layout.rewinding_file)
