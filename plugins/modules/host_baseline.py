@@ -18,7 +18,7 @@ extends_documentation_fragment:
 author:
   - the paas.hardening contributors (@paas-hardening)
 requirements:
-  - Debian or Ubuntu with systemd on the host
+  - Debian or Ubuntu with systemd on the host; Red Hat and its like by their documentation only, where nobody has run it yet
   - root
 options:
   time_sync:

@@ -17,20 +17,19 @@ description:
     Private parts never leave the host.
   - Passwords are turned into SCRAM verifiers here. The server and its logs never see them, no command line holds them.
   - It is restarted only when a setting needs that, and comes back with its old settings when it does not start with the new ones.
-  - Data is never touched. An empty disk is formatted, no other; second clusters, foreign roles and foreign slots are named and left to you.
+  - Data is never deleted. An empty disk is formatted, no other; second clusters, foreign roles and foreign slots are named and left to you. What a former
+    primary gives up, only when that is asked for, is kept aside.
   - A standby is a copy of its primary, verified against the primary's list of files, that follows through a slot.
 extends_documentation_fragment:
   - paas.hardening.host_attributes
+  - paas.hardening.host_postgres
+  - paas.hardening.host_postgres.packages
 author:
   - the paas.hardening contributors (@paas-hardening)
 requirements:
   - Debian or Ubuntu with systemd on the host
   - root
 options:
-  version:
-    description:
-      - The major version. Without it that of the cluster that exists, else that of the distribution. Another one than that of the cluster is refused.
-    type: int
   data_disk:
     description:
       - The disk that the data lies on, as a path, C(LABEL=) or C(UUID=). It is formatted when it is empty, and mounted when its label is V(postgresql).
@@ -163,55 +162,6 @@ options:
     type: str
     choices: [allowed, never]
     default: allowed
-  primary:
-    description: The server that this one is a standby of. Without it, this one is a primary.
-    type: dict
-    suboptions:
-      name:
-        description: The name in its certificate.
-        type: str
-        required: true
-      address:
-        description: Its address.
-        type: str
-        required: true
-      authority:
-        description: The authority's certificate, in PEM, as RV(server.authority) of the primary tells it.
-        type: str
-        required: true
-  peers:
-    description:
-      - The other hosts of a replication. On a primary they are its standbys, which get a slot each; on a standby they are those that it would let in after a
-        switchover.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      name:
-        description: Its name in the inventory.
-        type: str
-        required: true
-      address:
-        description: The address that it comes from.
-        type: str
-        required: true
-  replication_role:
-    description: The role of the standbys.
-    type: str
-    default: replicator
-  replication_password:
-    description: Its password.
-    type: str
-    default: ''
-  rejoin:
-    description: Whether a primary that was stopped in good order, as by a switchover, may become a standby.
-    type: bool
-    default: false
-  synchronous:
-    description:
-      - Whether a commit counts only when one of the peers has it, too. Then nothing is lost with the primary, but while no peer is there, all writes wait.
-    type: bool
-    default: false
   step:
     description:
       - With V(ahead) only those settings of a standby are raised that its primary will have more of (V(connections) above all), since a standby that has less
@@ -255,6 +205,15 @@ EXAMPLES = r"""
     primary: "{{ hostvars.db1.result.server | dict2items | selectattr('key', 'in', ['name', 'address', 'authority']) | items2dict }}"
     peers: [{name: db1, address: 192.0.2.11}]
     replication_password: "{{ replication_password }}"
+
+- name: See what a former primary would lose by following the one that was promoted
+  paas.hardening.host_postgres:
+    addresses: [192.0.2.11]
+    names: [db1.example.com]
+    primary: {name: db2, address: 192.0.2.12, authority: "{{ promoted.server.authority }}", past: "{{ promoted.past }}"}
+    replication_password: "{{ replication_password }}"
+    rejoin_by: rewind
+  check_mode: true
 """
 
 RETURN = r"""
@@ -340,6 +299,37 @@ server:
       type: str
       returned: success
       sample: "15.13"
+past:
+  description: The timelines of a primary, in the form that RV(primary.past) takes.
+  returned: success, of a primary that answers
+  type: dict
+  contains:
+    identifier:
+      description: What initdb gave to the cluster and all its copies.
+      type: str
+      returned: success
+      sample: "7412345678901234567"
+    timeline:
+      description: The timeline that it writes.
+      type: int
+      returned: success
+      sample: 2
+    switches:
+      description: The timelines that it left, and where.
+      type: list
+      elements: dict
+      returned: success
+      sample: [{"timeline": 1, "end": "0/3000148"}]
+    oldest:
+      description: Where the log begins that it still has.
+      type: str
+      returned: success
+      sample: 0/2000000
+former:
+  description: Whether there is the data of a former primary, with no server running on it.
+  returned: success, in the step ahead
+  type: bool
+  sample: false
 findings:
   description: What was found, in the same form as that of the modules that look at a cluster.
   returned: success

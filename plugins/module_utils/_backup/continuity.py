@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import List, Mapping, Sequence
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.manifest import Manifest, moment
-from ansible_collections.paas.hardening.plugins.module_utils._backup.wal import lsn_of
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.log import lsn_of
 
 # How much longer than its interval a schedule may take before that counts as missed: timers have jitter, and the work takes its time.
 TOLERANCE = 0.25

@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.log import DEFAULT_SEGMENT, segment_name, switches_in
 
 MIB = 1 << 20
-DEFAULT_SEGMENT = 16 * MIB
 # As initdb allows them.
 _SMALLEST, _LARGEST = MIB, 1024 * MIB
 # With what engines put behind: a checksum (pgBackRest) and a compression.
 _SEGMENT = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})(?:-([0-9a-f]{40}))?(?:\.(?:gz|bz2|xz|zst|lz4|lzo|br|snappy))?")
 _HISTORY = re.compile(r"([0-9A-F]{8})\.history")
 _BESIDE = re.compile(r"[0-9A-F]{24}\.(?:[0-9A-F]{8}\.backup|partial)(?:\..*)?")
-_SWITCH = re.compile(r"\s*(\d+)\s+([0-9A-Fa-f]+)/([0-9A-Fa-f]+)(?:\s.*)?")
 
 
 @dataclass(frozen=True)
@@ -57,20 +56,6 @@ class Continuity:
     @property
     def whole(self) -> bool:
         return not self.holes and not self.problems
-
-
-def lsn_of(text: str) -> int:
-    """Read a position as PostgreSQL writes it, for example 16/B374D848. Raises Invalid."""
-    found = re.fullmatch(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})", text)
-    if not found:
-        raise Invalid(f"{text!r} is no position in the write-ahead log.", "Give it as PostgreSQL writes it, for example 16/B374D848.", "lsn")
-    return (int(found.group(1), 16) << 32) | int(found.group(2), 16)
-
-
-def segment_name(timeline: int, number: int, segment_size: int = DEFAULT_SEGMENT) -> str:
-    """Return the file name of a segment, counted from 0 on."""
-    per_log = (1 << 32) // segment_size
-    return f"{timeline:08X}{number // per_log:08X}{number % per_log:08X}"
 
 
 def prove_wal(
@@ -151,18 +136,10 @@ class _Lines:
             self._problems.append(f"{name} has no name of a history file")
             return
         own = int(found.group(1), 16)
-        switches: List[Tuple[int, int]] = []
-        for line in text.splitlines():
-            if not line.strip() or line.lstrip().startswith("#"):
-                continue
-            entry = _SWITCH.fullmatch(line)
-            parent, lsn = (int(entry.group(1)), (int(entry.group(2), 16) << 32) | int(entry.group(3), 16)) if entry else (0, 0)
-            if entry is None or not 0 < parent < own or (switches and (parent <= switches[-1][0] or lsn < switches[-1][1])):
-                self._problems.append(f"{name} is damaged: {line.strip()[:60]!r}")
-                return
-            switches.append((parent, lsn))
-        if not switches:
-            self._problems.append(f"{name} is damaged: it names no timeline")
+        try:
+            switches = list(switches_in(own, text))
+        except Invalid as failure:
+            self._problems.append(f"{name} is damaged: {failure.message}")
             return
         self._switches[own] = switches
 

@@ -9,6 +9,7 @@ import datetime
 import time
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
+from ansible_collections.paas.hardening.plugins.module_utils._controls import host_postgres_rejoin
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_postgres_plan import (
     ACCESS,
     REPLICATION,
@@ -26,15 +27,18 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.errors import
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Proof, Source
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
-from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk
+from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, families
 from ansible_collections.paas.hardening.plugins.module_utils._host.addresses import require_own
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import (
     access,
     accounts,
     cluster,
+    former,
     handshake,
     layout,
     live,
+    repository,
+    rewind,
     settings,
     standby,
     tuning,
@@ -54,6 +58,8 @@ STRANGER = "paas_hardening_stranger"
 _PATIENCE = 5.0
 _FOLLOWS = 90.0
 _PAUSE = 0.2
+# Of a large server, which has much to write.
+_CHECKPOINT = 1800.0
 
 
 def begin(params: Mapping[str, Any]) -> Postgres:
@@ -72,12 +78,13 @@ class Postgres(HostServer[Observed]):
         self._wish = wish_of(params)
         self._settings_before: Optional[str] = None
         self._settings_written = False
+        self._replaced = False
 
     # Looking
 
     def _look(self) -> Observed:
         wish = self._wish
-        place = layout.chosen(wish.version, cluster.majors(), layout.release())
+        place = layout.chosen(wish.version, cluster.majors(), families.release())
         for address in wish.addresses:
             require_own(address, "addresses", "postgres_server_addresses")
         storage = disk.look(layout.DATA, wish.data_disk)
@@ -88,8 +95,16 @@ class Postgres(HostServer[Observed]):
         derived = tuning.derived(tuning.measured(disk.size_of(layout.DATA, storage)), wish.connections)
         names = [*wanted_settings(wish, place, derived, None, seen.control), *settings.FLOORS]
         running = live.look(place, names, [one.name for one in wish.databases]) if seen.has_data and not seen.missing else None
+        found = self._former(place, seen, running is not None)
         lacking = tuple(standby.secrets_differ(wish.primary)) if wish.primary else ()
-        return Observed(place, storage, seen, certificates.look(wish.tls), running, derived, lacking, datetime.datetime.now(datetime.timezone.utc))
+        moment = datetime.datetime.now(datetime.timezone.utc)
+        packages = repository.look(wish.repository, families.release(), place) if wish.repository else None
+        return Observed(place, storage, seen, certificates.look(wish.tls), running, derived, lacking, moment, found, packages)
+
+    def _former(self, place: layout.Layout, seen: cluster.Seen, runs: bool) -> Optional[former.Former]:
+        """Look at the data of a former primary, when there is some and its primary told its own past."""
+        past = self._wish.primary.past if self._wish.primary else None
+        return former.look(place, seen.control, past) if past and host_postgres_rejoin.is_candidate(seen, runs) else None
 
     def _require(self, observed: Observed) -> None:
         refusal = refusal_of(self._wish, observed)
@@ -108,6 +123,7 @@ class Postgres(HostServer[Observed]):
     def _writers(self) -> Mapping[str, Writer[Observed]]:
         return {
             "Packages": self._apply_packages,
+            "Repository": self._apply_repository,
             "File": self._apply_file,
             "Disk": self._apply_disk,
             "Mount": self._apply_mount,
@@ -123,7 +139,11 @@ class Postgres(HostServer[Observed]):
         }
 
     def _apply_packages(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
-        cluster.install(observed.cluster.missing)
+        cluster.install([change.field for change in changes])
+
+    def _apply_repository(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        if self._wish.repository:
+            repository.write(self._wish.repository, ref.name, families.release(), observed.place)
 
     def _apply_file(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         place, fields = observed.place, [change.field for change in changes]
@@ -146,12 +166,26 @@ class Postgres(HostServer[Observed]):
         disk.mount(layout.DATA, self._wish.data_disk)
 
     def _apply_cluster(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
-        if observed.cluster.exists:
-            standby.signal(observed.place.signal_file)
-        elif self._wish.primary:
-            standby.copy(observed.place, self._wish.primary)
+        place, primary, after = observed.place, self._wish.primary, {change.field: change.after for change in changes}
+        if primary is None:
+            self._make(place, observed.cluster.exists)
+        elif not observed.cluster.exists:
+            standby.copy(place, primary)
+        elif "former data" in after:
+            standby.replace(place, primary, str(after["former data"]))
+        elif "data" in after:
+            standby.put(place)
+        elif "rewound" in after and observed.former:
+            rewind.run(place, primary, observed.former)
         else:
-            cluster.create(observed.place)
+            standby.signal(place.signal_file)
+        self._replaced = primary is not None
+
+    def _make(self, place: layout.Layout, exists: bool) -> None:
+        if exists:
+            Database(place).run("CHECKPOINT;\n", _CHECKPOINT)
+        else:
+            cluster.create(place)
 
     def _apply_authority(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         certificates.make_authority(self._wish.tls, self._wish.names[0])
@@ -164,7 +198,7 @@ class Postgres(HostServer[Observed]):
 
     def _apply_settings(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         place, seen = observed.place, observed.cluster
-        control = seen.control if seen.exists else cluster.look(place).control
+        control = seen.control if seen.exists and not self._replaced else cluster.look(place).control
         wanted = wanted_settings(self._wish, place, observed.derived, observed.live, control)
         self._settings_before, self._settings_written = seen.settings.text, True
         if observed.live is not None:
@@ -243,12 +277,15 @@ class Postgres(HostServer[Observed]):
         if enforced and not self._refusal and proof.verdict != PASS:
             raise NotProven(f"The configuration is right, but the effect is not seen: {proof}.", "Look at the server's log.", subject=server["name"])
         # Roles come to a standby from its primary; a server by itself has nothing to do with replication, unless something of it is left over.
-        told = {remark.area for remark in self._remarks}
-        left_out = [*([ROLES] if self._wish.primary else []), *([] if self._wish.replicated or REPLICATION in told else [REPLICATION])]
+        remarked = {remark.area for remark in self._remarks}
+        left_out = [*([ROLES] if self._wish.primary else []), *([] if self._wish.replicated or REPLICATION in remarked else [REPLICATION])]
         proofs = {TLS: Proof(knocked), ACCESS: Proof(knocked), REPLICATION: Proof(followed)}
         silent = (ROLES, REPLICATION) if last is not None and last.silent else ()
         findings = [self._finding(area, plan, proofs.get(area, Proof()), enforced, area in silent) for area in _AREAS if area not in left_out]
-        return {"findings": [finding.as_data() for finding in findings], "server": server, "warnings": self._warnings()}
+        told: Dict[str, Any] = {"findings": [finding.as_data() for finding in findings], "server": server, "warnings": self._warnings()}
+        if seen and last is not None and last.live is not None and last.live.timeline:
+            told["past"] = former.past_of_files(last.place, last.cluster.control, last.live.timeline).as_data()
+        return told
 
     def _server(self, observed: Optional[Observed]) -> Dict[str, Any]:
         """Return what clients, and a standby, have to know."""
@@ -308,7 +345,8 @@ class Ahead(Postgres):
         return 0.0
 
     def conclude(self, first: Optional[Observed], last: Optional[Observed], plan: Plan, enforced: bool) -> Dict[str, Any]:
-        return {"findings": []}
+        """Tell whether there is the data of a former primary, which is to be rewound if it is named."""
+        return {"findings": [], "former": bool(last and host_postgres_rejoin.is_candidate(last.cluster, last.live is not None))}
 
 
 def _follows(place: layout.Layout) -> bool:

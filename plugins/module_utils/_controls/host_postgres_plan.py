@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from ansible_collections.paas.hardening.plugins.module_utils._controls import host_postgres_rejoin
 from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_ground import Renewal, certificate_changes, disk_changes
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_server import AreaPlanner
@@ -18,13 +19,15 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.postgres impo
     access,
     accounts,
     cluster,
+    former,
     layout,
     live,
+    repository,
     settings,
     standby,
 )
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.sql import literal
-from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.wishes import Wish
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.wishes import COPY, Wish
 
 SERVER = Area("host-postgres-server", "PostgreSQL runs as one pinned cluster with checksums, on a disk of its own", "high")
 TLS = Area("host-postgres-tls", "The server's certificate is valid, and its private part is the server's alone", "high")
@@ -45,6 +48,8 @@ class Observed(NamedTuple):
     derived: Mapping[str, str]
     lacking: Tuple[str, ...]
     moment: datetime.datetime
+    former: Optional[former.Former] = None
+    repository: Optional[repository.Seen] = None
 
     @property
     def silent(self) -> bool:
@@ -56,7 +61,7 @@ def refusal_of(wish: Wish, observed: Observed) -> Optional[Refused]:
     """Return why nothing may be done on this host, or None."""
     seen, running, place = observed.cluster, observed.live, observed.place
     later = observed.disk is not None and not observed.disk.mounted
-    if seen.exists and not seen.has_data and not later and not seen.missing:
+    if seen.exists and not seen.has_data and not later and not seen.missing and not (seen.incoming and wish.primary):
         hint = f"Is its disk away? If the data is gone for good: pg_dropcluster {place.major} {layout.NAME}, run again, and restore a backup."
         return Refused(f"The cluster {place.major}/{layout.NAME} has its configuration, but no data in {place.data}.", hint, place.data)
     if seen.has_data and not seen.exists:
@@ -66,15 +71,9 @@ def refusal_of(wish: Wish, observed: Observed) -> Optional[Refused]:
         hint = "Promote it, after the former primary was fenced, or name the primary (postgres_server_primary)."
         return Refused("This host is a standby, and is wanted as a primary.", hint, "primary")
     if running and not running.recovery and wish.primary:
-        hint = f"Is {wish.primary.name} the primary? If the data here can go: pg_dropcluster --stop {place.major} {layout.NAME}, and run again."
+        hint = f"Is {wish.primary.name} the primary? Then stop this one (systemctl stop {place.unit}), and run again: that tells what is on no other host."
         return Refused(f"This host is a primary of its own, and is wanted as a standby of {wish.primary.name}.", hint, "primary")
-    if wish.primary and seen.exists and seen.has_data and not seen.signal and not running and seen.control.get("Database cluster state") != "shut down":
-        hint = f"What it wrote last may be on no other host. Look, save it, then make it anew: pg_dropcluster --stop {place.major} {layout.NAME}."
-        return Refused(f"This host was a primary and did not end in good order; it is wanted as a standby of {wish.primary.name}.", hint, "primary")
-    if wish.primary and seen.exists and seen.has_data and not seen.signal and not running and not wish.rejoin:
-        hint = "Switch over by paas.hardening.postgres_switchover, or allow it (postgres_server_rejoin) when it was stopped before the other was promoted."
-        return Refused(f"This host was a primary, and is wanted as a standby of {wish.primary.name}.", hint, "primary")
-    return None
+    return host_postgres_rejoin.refusal(wish, seen, observed.former, place) if seen.exists and seen.has_data and not running else None
 
 
 def wanted_settings(wish: Wish, place: layout.Layout, derived: Mapping[str, str], running: Optional[live.Live], control: Mapping[str, str]) -> Dict[str, str]:
@@ -109,11 +108,13 @@ class Planner(AreaPlanner):
         if not observed.silent:
             groups.append((ROLES, self._accounts(observed)))
             groups.append((REPLICATION, self._slots(observed)))
+        elif observed.former and self._wish.rejoin_by != COPY and not (observed.former.fork and observed.former.fork.lost):
+            groups.append((REPLICATION, self._unneeded([name for name in self._wish.former if name in observed.former.slots])))
         return self._plan_of(groups)
 
     def _ground(self, observed: Observed) -> List[Change]:
         """Packages, and the disk."""
-        seen, found = observed.cluster, []
+        seen, found = observed.cluster, self._repository(observed)
         for package in seen.missing:
             found.append(Change(Ref("", "Packages", observed.place.package), (package,), ABSENT, "installed", "the server, and what makes its file system"))
         if seen.drop_in != layout.DROP_IN_TEXT:
@@ -122,6 +123,22 @@ class Planner(AreaPlanner):
                 Change(Ref("", "File", layout.DROP_IN), ("content",), before, "no cluster comes with a package", "a package makes a cluster by itself")
             )
         return found + (disk_changes(observed.disk, self._wish.data_filesystem) if observed.disk is not None else [])
+
+    def _repository(self, observed: Observed) -> List[Change]:
+        """Where the server's packages come from."""
+        wanted, seen = self._wish.repository, observed.repository
+        if wanted is None or seen is None:
+            return []
+        if seen.foreign:
+            hint = f"Let apt replace it in a maintenance window: apt-get install {observed.place.package}."
+            self._remark(SERVER, f"{observed.place.package} {seen.foreign} is not that of {wanted.url}.", hint)
+        found = []
+        if seen.key is None:
+            name = repository.KEY_PACKAGE
+            found.append(Change(Ref("", "Packages", name), (name,), ABSENT, "installed", "it brings the key of the project"))
+        for path, after, why in repository.differences(wanted, seen, observed.place):
+            found.append(Change(Ref("", "Repository", path), ("content",), "not as wanted", after, why))
+        return found
 
     def _secrets(self, observed: Observed) -> List[Change]:
         return [Change(Ref("", "File", path), ("content",), "not as given", "as given", "what a standby logs in with") for path in observed.lacking]
@@ -134,13 +151,21 @@ class Planner(AreaPlanner):
         if not seen.exists:
             made = f"a copy of {self._wish.primary.name}" if self._wish.primary else "made, with checksums"
             return [Change(Ref("", "Cluster", f"{place.major}/{layout.NAME}"), ("cluster",), ABSENT, made, "there is none")]
-        if self._wish.primary and seen.has_data and not seen.signal:
-            why = f"it follows {self._wish.primary.name}"
-            return [Change(Ref("", "Cluster", f"{place.major}/{layout.NAME}"), ("standby",), False, True, why)]
+        rejoins = host_postgres_rejoin.changes(self._wish, seen, observed.former, place)
+        if rejoins:
+            return rejoins
         if seen.has_data and seen.control and not seen.checksums:
             hint = f"In a maintenance window: stop it, and run {place.program('pg_checksums')} --enable --pgdata {place.data}."
             self._remark(SERVER, "The cluster has no checksums: damage of a disk goes unseen.", hint)
-        return []
+        return self._checkpoint(observed)
+
+    def _checkpoint(self, observed: Observed) -> List[Change]:
+        """A host that is rewound reads in the files of its primary on which timeline that is, and finds it there after a checkpoint only."""
+        there = observed.cluster.control.get(former.TIMELINE, "")
+        if not observed.live or not self._wish.rewinding or there == str(observed.live.timeline):
+            return []
+        ref, why = Ref("", "Cluster", f"{observed.place.major}/{layout.NAME}"), "a host that is rewound reads it in the files"
+        return [Change(ref, ("timeline of the checkpoint",), there, str(observed.live.timeline), why)]
 
     def _certificates(self, observed: Observed) -> List[Change]:
         found, told = certificate_changes(self._wish.tls, observed.tls, Renewal(self._wish.names, self._wish.renew_before, observed.moment))
@@ -243,5 +268,9 @@ class Planner(AreaPlanner):
                 self._remark(REPLICATION, f"The standby of slot {name} is too far behind.", "Make it anew: drop its cluster and the slot, and run again.")
         # A standby keeps no log for those that it fed when it was the primary.
         former = [name for name in wish.former if name in there and not there[name][1]]
-        found = [Change(Ref("", "Slot", name), ("slot",), "inactive", ABSENT, "this is no primary any more") for name in former]
-        return found + [Change(Ref("", "Slot", name), ("slot",), ABSENT, "made", "its standby may be away") for name in wish.slots if name not in there]
+        return self._unneeded(former) + [
+            Change(Ref("", "Slot", name), ("slot",), ABSENT, "made", "its standby may be away") for name in wish.slots if name not in there
+        ]
+
+    def _unneeded(self, names: Sequence[str]) -> List[Change]:
+        return [Change(Ref("", "Slot", name), ("slot",), "inactive", ABSENT, "this is no primary any more") for name in names]

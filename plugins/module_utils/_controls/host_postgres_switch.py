@@ -11,6 +11,7 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotProven, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
+from ansible_collections.paas.hardening.plugins.module_utils._host import families
 from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import cluster, layout, live, standby
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.sql import Database, literal
@@ -51,7 +52,7 @@ class Switch:
             raise Invalid("location is empty.", "Give the location that the step stopped told of the former primary.", "location")
 
     def observe(self) -> Observed:
-        place = layout.chosen(self._params["version"], cluster.majors(), layout.release())
+        place = layout.chosen(self._params["version"], cluster.majors(), families.release())
         seen = cluster.look(place)
         return Observed(place, seen, live.look(place, (), ()) if seen.has_data and not seen.missing else None)
 

@@ -11,7 +11,7 @@ import shutil
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
-from ansible_collections.paas.hardening.plugins.module_utils._host import files, units
+from ansible_collections.paas.hardening.plugins.module_utils._host import families, files, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask, do
 
 ENABLED, DISABLED, UNMANAGED = "enabled", "disabled", "unmanaged"
@@ -123,6 +123,9 @@ def text_of(path: str, settings: Mapping[str, str]) -> str:
 def look(wish: Wish) -> Seen:
     """Look at all of it. Raises MissingDependency on a host without systemd."""
     units.require("Its time, limits and journal are settings of systemd.")
+    system = families.release()
+    if wish.security_updates != UNMANAGED:
+        families.require(families.UPDATES, system)
     wanted = settings_of(wish)
     kept = {path: files.look(path) for path in wanted}
     states = units.states([*TIMERS, TIMESYNCD, *_KEEPERS])
@@ -130,6 +133,8 @@ def look(wish: Wish) -> Seen:
     timesyncd = any(os.path.exists(f"{folder}/systemd/systemd-timesyncd") for folder in ("/usr/lib", "/lib"))
     container = ask(["systemd-detect-virt", "--quiet", "--container"]).status == 0
     missing = ["systemd-timesyncd"] if wish.time_sync and not container and not keeper and not timesyncd else []
+    if missing:
+        families.require(families.TIME, system)
     upgrades = shutil.which("unattended-upgrade", path="/usr/sbin:/usr/bin:/sbin:/bin") is not None
     missing += ["unattended-upgrades"] if wish.security_updates == ENABLED and not upgrades else []
     apt = _apt() if UPDATES in wanted else {}

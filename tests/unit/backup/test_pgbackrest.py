@@ -18,8 +18,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.
 from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.kind import due, needed, parents_of, superfluous
 from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.proof import Promised, gaps, promised_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.buckets import _write
-from ansible_collections.paas.hardening.plugins.module_utils._backup.wal import segment_name
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotFound, NotProven, Refused
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.log import segment_name
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.settings import archiving
 
 DAY = 86400.0

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ansible_collections.paas.hardening.plugins.module_utils._backup.wal import MIB, Continuity, Position, lsn_of, prove_wal, segment_name
+from ansible_collections.paas.hardening.plugins.module_utils._backup.wal import MIB, Continuity, Position, prove_wal
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.log import lsn_of, segment_name
 
 # `make proof-backup` tries all of them.
 PATTERNS = 10_000 if os.environ.get("PAAS_BACKUP_PROOF") else 1000

@@ -39,11 +39,12 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.
     restored,
 )
 from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.server import LiveServer, Promise, State, table_name
-from ansible_collections.paas.hardening.plugins.module_utils._backup.wal import Position, lsn_of
+from ansible_collections.paas.hardening.plugins.module_utils._backup.wal import Position
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotProven, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Check, Proof
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.scratch import private_folder
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.log import lsn_of
 
 # The segments that a restore of a point reads, one name a line; a drill wants each of them, with the checksum that pgBackRest has put in its name.
 SEGMENTS = "segments"

@@ -20,7 +20,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.durable imp
 from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.engine import Engine
 from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.server import HEARTBEAT, table_name
 from ansible_collections.paas.hardening.plugins.module_utils._backup.postgres.proof import amcheck
-from ansible_collections.paas.hardening.plugins.module_utils._backup.wal import Position, lsn_of, prove_wal
+from ansible_collections.paas.hardening.plugins.module_utils._backup.wal import Position, prove_wal
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, NotProven, Refused, TimedOut
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Proof
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
@@ -29,6 +29,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.databases.cli
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import find as find_client
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.scratch import BESIDE, ServerPrograms, account_of, find_server, recovering_server
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.server import Server, version_major, version_name
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.log import lsn_of
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.settings import FLOORS
 
 NAME, TIME, LSN = "name", "time", "lsn"

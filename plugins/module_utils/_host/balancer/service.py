@@ -14,7 +14,7 @@ import tempfile
 import time
 from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._host import accounts, files, units
+from ansible_collections.paas.hardening.plugins.module_utils._host import accounts, families, files, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.balancer import keepalived, nginx, tls
 from ansible_collections.paas.hardening.plugins.module_utils._host.balancer.wishes import Wish
 from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask, do
@@ -82,6 +82,7 @@ class Seen(NamedTuple):
 def look(wish: Wish) -> Seen:
     """Look at all of it. Raises MissingDependency on a host without systemd."""
     units.require("nginx and keepalived are started and watched by it.")
+    families.require(families.BALANCER, families.release())
     there = {name: shutil.which(name, path=_PLACES) is not None for name in ("nginx", "keepalived")}
     wanted = [
         ("nginx", not there["nginx"]),

@@ -41,6 +41,14 @@ _TAKEN = ("postgres", "public", "none", "template0", "template1", "replication",
 _SHORTEST_PASSWORD = 12
 # What people put there for the time being.
 _GUESSED = ("postgres", "password", "changeme", "secret", "admin", "123456")
+# By which pg_rewind reads the files of a primary, and what it is called when a role may do that.
+REWIND_FUNCTIONS = (
+    "pg_ls_dir(text,boolean,boolean)",
+    "pg_stat_file(text,boolean)",
+    "pg_read_binary_file(text)",
+    "pg_read_binary_file(text,bigint,bigint,boolean)",
+)
+_READS = "may read the server's files"
 # Each takes some milliseconds, and a server may have thousands of roles.
 _GUESSED_ROLES = 50
 
@@ -48,13 +56,17 @@ Field = Tuple[str, Any, Any]
 
 
 class Role(NamedTuple):
-    """A role that may log in and no more, beside what it is a member of. Without a password its password is not ours."""
+    """A role that may log in and no more, beside what it is a member of. Without a password its password is not ours.
+
+    ``rewinds``: a former primary is rewound by it, which takes reading the primary's files. It may copy all of them anyway, but is given no more than it needs.
+    """
 
     name: str
     password: str
     connection_limit: int = -1
     member_of: Tuple[str, ...] = ()
     replication: bool = False
+    rewinds: bool = False
 
     def __repr__(self) -> str:
         return f"Role({self.name!r})"
@@ -72,13 +84,14 @@ class Database(NamedTuple):
 
 
 class Account(NamedTuple):
-    """A role as the server has it. ``stored`` is what it keeps of the password."""
+    """A role as the server has it. ``stored`` is what it keeps of the password, ``functions`` of how many of the files' functions it has been given."""
 
     rights: Tuple[str, ...]
     login: bool
     connection_limit: int
     stored: str
     member_of: Tuple[str, ...]
+    functions: int = 0
 
     def __repr__(self) -> str:
         return f"Account(rights={self.rights!r})"
@@ -155,6 +168,7 @@ def role_differences(role: Role, there: Optional[Account]) -> List[Field]:
     if there is None:
         found: List[Field] = [("role", ABSENT, "may log in, and nothing else" if not role.replication else "may log in and replicate")]
         found += [("password", ABSENT, "as given")] if role.password else []
+        found += [(_READS, False, True)] if role.rewinds else []
         return found + ([("member of", "nothing", _listed(role.member_of))] if role.member_of else [])
     found = []
     wanted = ("REPLICATION",) if role.replication else ()
@@ -168,7 +182,13 @@ def role_differences(role: Role, there: Optional[Account]) -> List[Field]:
         found.append(("password", "another one" if there.stored else ABSENT, "as given"))
     if set(there.member_of) != set(role.member_of):
         found.append(("member of", _listed(there.member_of), _listed(role.member_of)))
+    if there.functions != _functions(role):
+        found.append((_READS, bool(there.functions), role.rewinds))
     return found
+
+
+def _functions(role: Role) -> int:
+    return len(REWIND_FUNCTIONS) if role.rewinds else 0
 
 
 def role_statements(role: Role, there: Optional[Account]) -> List[str]:
@@ -180,7 +200,11 @@ def role_statements(role: Role, there: Optional[Account]) -> List[str]:
     before = set(there.member_of) if there else set()
     found = [f"{'ALTER' if there else 'CREATE'} ROLE {here} {' '.join(attributes)}"]
     found += [f"REVOKE {identifier(group)} FROM {here}" for group in sorted(before - set(role.member_of))]
-    return found + [f"GRANT {identifier(group)} TO {here}" for group in sorted(set(role.member_of) - before)]
+    found += [f"GRANT {identifier(group)} TO {here}" for group in sorted(set(role.member_of) - before)]
+    if (there.functions if there else 0) != _functions(role):
+        functions = ", ".join(f"pg_catalog.{name}" for name in REWIND_FUNCTIONS)
+        found.append(f"GRANT EXECUTE ON FUNCTION {functions} TO {here}" if role.rewinds else f"REVOKE EXECUTE ON FUNCTION {functions} FROM {here}")
+    return found
 
 
 def database_differences(database: Database, there: Optional[Place]) -> List[Field]:

@@ -41,7 +41,10 @@ class Other(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What is on the disk of this host: packages that are missing, whether there is a cluster, its files, others beside it, and how it is started."""
+    """What is on the disk of this host: packages that are missing, whether there is a cluster, its files, others beside it, and how it is started.
+
+    ``rewinding``: a rewind has begun and not ended; ``incoming``: a verified copy of the primary lies beside the data.
+    """
 
     missing: Tuple[str, ...]
     drop_in: Optional[str]
@@ -59,6 +62,8 @@ class Seen(NamedTuple):
     start: str
     enabled: bool
     newest: float
+    rewinding: bool = False
+    incoming: bool = False
 
 
 def majors() -> Dict[int, str]:
@@ -97,6 +102,8 @@ def look(layout: Layout, more: Sequence[Tuple[str, str]] = (), read: Sequence[st
         "".join(line for line in (files.look(layout.start_file).text or "").splitlines() if not line.startswith("#")).strip(),
         units.state(SERVICE).enabled,
         max((os.stat(path).st_mtime for path in watched if os.path.exists(path)), default=0.0),
+        os.path.exists(layout.rewinding_file),
+        os.path.exists(f"{layout.incoming}/{os.path.basename(layout.signal_file)}"),
     )
 
 
@@ -121,7 +128,7 @@ def _others(layout: Layout) -> List[Other]:
 def install(wanted: Sequence[str]) -> None:
     """Install packages, without a cluster that comes with them. Raises MissingDependency."""
     write_drop_in()
-    packages.install(wanted, "Has the release another major version? Then give that, or add the repository of apt.postgresql.org.")
+    packages.install(wanted, "Has the release another major version? Then give that, or let it come from the project (postgres_server_source: pgdg).")
 
 
 def write_drop_in() -> None:
@@ -194,9 +201,21 @@ def comment_out(path: str, numbers: Sequence[int]) -> None:
 
 def let_start(layout: Layout) -> None:
     """Start it at every boot."""
-    files.replace(layout.start_file, "# Managed by paas.hardening.postgres_server.\nauto\n", CONFIG_MODE, ACCOUNT)
+    write_start(layout, "# Managed by paas.hardening.postgres_server.\nauto\n")
     units.read_files()
     units.let_start(SERVICE)
+
+
+def forbid_start(layout: Layout) -> str:
+    """Let nobody start it, at a boot neither, and return what its file of that said."""
+    before = files.look(layout.start_file).text or ""
+    write_start(layout, "# Managed by paas.hardening.postgres_server: its data is being rewound.\ndisabled\n")
+    return before
+
+
+def write_start(layout: Layout, text: str) -> None:
+    """Write whether, and by whom, it may be started."""
+    files.replace(layout.start_file, text, CONFIG_MODE, ACCOUNT)
 
 
 def start(layout: Layout, verb: str = "start") -> None:

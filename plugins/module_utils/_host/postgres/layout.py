@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Dict, NamedTuple, Optional
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, Refused
-from ansible_collections.paas.hardening.plugins.module_utils._host import disk, files
+from ansible_collections.paas.hardening.plugins.module_utils._host import disk, families
 from ansible_collections.paas.hardening.plugins.module_utils._host.certificates import Places
 
 ACCOUNT = "postgres"
@@ -72,6 +72,21 @@ class Layout(NamedTuple):
         return f"{self.data}/standby.signal"
 
     @property
+    def log(self) -> str:
+        """The write-ahead log."""
+        return f"{self.data}/pg_wal"
+
+    @property
+    def incoming(self) -> str:
+        """A copy of the primary that is not in its place yet; it has the signal file when it is whole and verified."""
+        return f"{self.data}.incoming"
+
+    @property
+    def rewinding_file(self) -> str:
+        """It is there from the first write of a rewind to the last."""
+        return f"{self.data}.rewinding"
+
+    @property
     def unit(self) -> str:
         return f"postgresql@{self.major}-{NAME}.service"
 
@@ -79,24 +94,12 @@ class Layout(NamedTuple):
         return f"/usr/lib/postgresql/{self.major}/bin/{name}"
 
 
-def release() -> Dict[str, str]:
-    """Return what the host says of its system (os-release)."""
-    text = files.look("/etc/os-release").text or ""
-    pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
-    return {name: value.strip("\"'") for name, _equals, value in pairs}
-
-
 def chosen(version: Optional[int], there: Dict[int, str], system: Dict[str, str]) -> Layout:
     """Return the layout of the wanted major: the given one, else the one that is there, else that of the release. Pure.
 
     ``there`` holds the majors of clusters named main. Raises Refused for another family of systems, and Invalid when it cannot be told.
     """
-    if "debian" not in (system.get("ID", ""), *system.get("ID_LIKE", "").split()):
-        raise Refused(
-            f"This host runs {system.get('PRETTY_NAME') or 'an unknown system'}, where packages keep PostgreSQL elsewhere.",
-            "The role knows Debian and Ubuntu. On others, run your own PostgreSQL, and name it in the variables of the roles that use it.",
-            "version",
-        )
+    families.require(families.POSTGRES, system)
     if version is None and len(there) == 1:
         version = next(iter(there))
     if version is None:

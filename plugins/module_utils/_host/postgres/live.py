@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Unavailable
-from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.accounts import Account, Place
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.accounts import REWIND_FUNCTIONS, Account, Place
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import Layout
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.sql import Database, array
 
 _QUESTION = """SELECT json_build_object(
 'version', current_setting('server_version'),
 'recovery', pg_is_in_recovery(),
+'timeline', CASE WHEN pg_is_in_recovery() THEN 0 ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END,
 'loaded', extract(epoch FROM pg_conf_load_time()),
 'settings', (SELECT json_object_agg(name, json_build_array(reset_val, unit, vartype, context, source)) FROM pg_settings WHERE name = ANY ({names})),
 'pending', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_settings WHERE pending_restart),
@@ -22,7 +23,8 @@ _QUESTION = """SELECT json_build_object(
 'access', (SELECT coalesce(json_agg(json_build_array(line_number, error)), '[]') FROM pg_hba_file_rules WHERE error IS NOT NULL),
 'roles', (SELECT json_object_agg(rolname, json_build_array(rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls, rolcanlogin, rolconnlimit,
     coalesce(rolpassword, ''), (SELECT coalesce(json_agg(DISTINCT g.rolname), '[]') FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
-    WHERE m.member = a.oid))) FROM pg_authid a WHERE rolname !~ '^pg_'),
+    WHERE m.member = a.oid), (SELECT count(*) FROM pg_proc p, aclexplode(p.proacl) WHERE grantee = a.oid AND p.oid = ANY ({functions}::regprocedure[]))))
+    FROM pg_authid a WHERE rolname !~ '^pg_'),
 'databases', (SELECT json_object_agg(datname, json_build_array(pg_get_userbyid(datdba), pg_encoding_to_char(encoding),
     (SELECT coalesce(json_agg(json_build_array(CASE grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(grantee) END, privilege_type)), '[]')
     FROM aclexplode(coalesce(datacl, acldefault('d', datdba)))))) FROM pg_database WHERE NOT datistemplate AND datallowconn),
@@ -62,7 +64,10 @@ class Line(NamedTuple):
 
 
 class Live(NamedTuple):
-    """The running server. ``loaded`` is when it last read its files, in seconds since 1970; ``mistakes`` are lines that it does not understand."""
+    """The running server. ``loaded`` is when it last read its files, in seconds since 1970; ``mistakes`` are lines that it does not understand.
+
+    ``timeline`` is the one that a primary writes, and 0 on a standby.
+    """
 
     version: str
     recovery: bool
@@ -76,6 +81,7 @@ class Live(NamedTuple):
     slots: Mapping[str, Tuple[str, bool, str]]
     standbys: Tuple[Tuple[str, str, str], ...]
     receiver: str
+    timeline: int = 0
 
     def __repr__(self) -> str:
         return f"Live(version={self.version!r})"
@@ -84,7 +90,7 @@ class Live(NamedTuple):
 def look(layout: Layout, names: Sequence[str], databases: Sequence[str]) -> Optional[Live]:
     """Ask the server; None when it does not answer. Raises Failure."""
     try:
-        told = Database(layout).ask(_QUESTION.format(names=array(list(names))))
+        told = Database(layout).ask(_QUESTION.format(names=array(list(names)), functions=array(REWIND_FUNCTIONS)))
     except Unavailable:
         return None
     places = {name: Place(owner, encoding, tuple(sorted((who, what) for who, what in rights))) for name, (owner, encoding, rights) in told["databases"].items()}
@@ -105,13 +111,14 @@ def look(layout: Layout, names: Sequence[str], databases: Sequence[str]) -> Opti
         {name: (kind, active, state or "") for name, (kind, active, state) in told["slots"].items()},
         tuple((name, state, sync) for name, state, sync in told["standbys"]),
         told["receiver"] or "",
+        int(told["timeline"]),
     )
 
 
 def _account(fields: List[Any]) -> Account:
     rights = tuple(right for right, has in zip(_RIGHTS, fields) if has)
-    login, limit, stored, groups = fields[len(_RIGHTS) :]
-    return Account(rights, login, limit, stored, tuple(groups))
+    login, limit, stored, groups, functions = fields[len(_RIGHTS) :]
+    return Account(rights, login, limit, stored, tuple(groups), int(functions))
 
 
 def _mistakes(lines: Sequence[Sequence[Any]], access: Sequence[Sequence[Any]]) -> List[str]:

@@ -15,6 +15,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.redact import
 from ansible_collections.paas.hardening.plugins.module_utils._host import files
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import cluster
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import ACCOUNT, OURS, Layout
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.log import PAST_OPTIONS, Past, past_of
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.sql import as_account
 
 PASSWORD_FILE = f"{OURS}/replication.pass"
@@ -23,16 +24,21 @@ PRIMARY_OPTIONS: Dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "address": {"type": "str", "required": True},
     "authority": {"type": "str", "required": True},
+    "past": {"type": "dict", "options": PAST_OPTIONS},
 }
 PEER_OPTIONS: Dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "address": {"type": "str", "required": True},
+    "rewinds": {"type": "bool", "default": False},
 }
 _COPY = 86_400.0
 
 
 class Primary(NamedTuple):
-    """Where a standby copies from and follows: name in the certificate, address, authority (PEM), and the role, password and slot that it uses there."""
+    """Where a standby copies from and follows: name in the certificate, address, authority (PEM), and the role, password and slot that it uses there.
+
+    ``past`` are its timelines, where it told them.
+    """
 
     name: str
     address: str
@@ -41,6 +47,7 @@ class Primary(NamedTuple):
     role: str
     password: str
     slot: str
+    past: Optional[Past] = None
 
     def __repr__(self) -> str:
         return f"Primary({self.name!r})"
@@ -70,7 +77,7 @@ def primary_of(given: Optional[Mapping[str, Any]], role: str, password: str, me:
     """Return the primary that an inventory names, or None when this host is the primary itself."""
     if not given:
         return None
-    return Primary(given["name"], given["address"], port, given["authority"], role, password, slot_name(me))
+    return Primary(given["name"], given["address"], port, given["authority"], role, password, slot_name(me), past_of(given.get("past")))
 
 
 def secrets_differ(primary: Primary) -> List[str]:
@@ -89,9 +96,32 @@ def write_secrets(primary: Primary) -> None:
 
 def copy(layout: Layout, primary: Primary) -> None:
     """Make the cluster as a copy of the primary, checked, and do not start it. Raises Refused and Failure."""
-    incoming = f"{layout.data}.incoming"
     if os.path.exists(layout.data):
         raise Refused(f"{layout.data} exists, and is no standby of this primary.", "Look what is in it. If it can go: pg_dropcluster.", layout.data)
+    _fetch(layout, primary)
+    cluster.create(layout)
+    # The empty cluster that was made this moment, for the sake of its configuration.
+    shutil.rmtree(layout.data)
+    put(layout)
+
+
+def replace(layout: Layout, primary: Primary, aside: str) -> None:
+    """Let a copy of the primary, checked, take the place of the data, which is moved aside, and do not start it. Raises Failure; then the data is untouched."""
+    _fetch(layout, primary)
+    os.rename(layout.data, aside)
+    put(layout)
+
+
+def put(layout: Layout) -> None:
+    """Put the copy that was checked in its place."""
+    os.rename(layout.incoming, layout.data)
+    if os.path.exists(layout.rewinding_file):
+        os.unlink(layout.rewinding_file)
+
+
+def _fetch(layout: Layout, primary: Primary) -> None:
+    """Copy the primary beside the data, and check the copy. Raises Failure."""
+    incoming = layout.incoming
     # What is left of a copy that did not come to its end.
     shutil.rmtree(incoming, ignore_errors=True)
     os.makedirs(os.path.dirname(layout.data), exist_ok=True)
@@ -99,11 +129,7 @@ def copy(layout: Layout, primary: Primary) -> None:
     words = ["--pgdata", incoming, "--wal-method", "stream", "--slot", primary.slot, "--checkpoint", "fast", "--no-password", "--dbname", primary.connection()]
     _program(layout, "pg_basebackup", words)
     _program(layout, "pg_verifybackup", ["--quiet", incoming])
-    cluster.create(layout)
-    # The empty cluster that was made this moment, for the sake of its configuration.
-    shutil.rmtree(layout.data)
     signal(os.path.join(incoming, os.path.basename(layout.signal_file)))
-    os.rename(incoming, layout.data)
 
 
 def signal(path: str) -> None:

@@ -11,13 +11,19 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
 from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk
 from ansible_collections.paas.hardening.plugins.module_utils._host.addresses import address_of
-from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import access, accounts, settings, standby
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import access, accounts, repository, settings, standby
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import PORT, TLS
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.repository import DISTRIBUTION, PGDG
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.repository import OPTIONS as REPOSITORY_OPTIONS
 
 # All of it; or, of a standby that there is, what has to come before its primary gets more.
 WHOLE, AHEAD = "whole", "ahead"
+# How a former primary gives up what nobody else has.
+NOTHING, REWIND, COPY = "nothing", "rewind", "copy"
 ARGUMENTS: Dict[str, Any] = {
     "version": {"type": "int"},
+    "source": {"type": "str", "choices": [DISTRIBUTION, PGDG], "default": DISTRIBUTION},
+    "repository": {"type": "dict", "apply_defaults": True, "options": REPOSITORY_OPTIONS},
     "data_disk": {"type": "str", "default": ""},
     "data_filesystem": {"type": "str", "choices": sorted(disk.PROGRAMS, reverse=True), "default": "xfs"},
     "addresses": {"type": "list", "elements": "str", "required": True},
@@ -38,6 +44,7 @@ ARGUMENTS: Dict[str, Any] = {
     "replication_role": {"type": "str", "default": "replicator"},
     "replication_password": {"type": "str", "default": "", "no_log": True},
     "rejoin": {"type": "bool", "default": False},
+    "rejoin_by": {"type": "str", "choices": [NOTHING, REWIND, COPY], "default": NOTHING},
     "synchronous": {"type": "bool", "default": False},
     "step": {"type": "str", "choices": [WHOLE, AHEAD], "default": WHOLE},
     "on_refusal": {"type": "str", "choices": ["fail", "report"], "default": "fail"},
@@ -48,7 +55,7 @@ class Wish(NamedTuple):
     """What there has to be on one host.
 
     ``names`` are the names and addresses in the certificate, the first being the host's own. ``slots`` are for the standbys of a primary; ``former`` are those
-    that a standby had when it was the primary. ``rejoin`` lets a primary that was stopped in good order become a standby.
+    that a standby had when it was the primary. ``rejoin`` lets a former primary that has nothing of its own become a standby, ``rejoin_by`` also one that has.
     """
 
     version: Optional[int]
@@ -66,8 +73,11 @@ class Wish(NamedTuple):
     may_restart: bool
     primary: Optional[standby.Primary]
     rejoin: bool
+    rejoin_by: str
     slots: Tuple[str, ...]
     former: Tuple[str, ...]
+    rewinding: bool = False
+    repository: Optional[repository.Repository] = None
 
     def __repr__(self) -> str:
         return f"Wish(addresses={self.addresses!r})"
@@ -97,10 +107,13 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
         raise Invalid("replication_password is empty.", "Give one (postgres_server_replication_password): openssl rand -hex 24.", "replication_password")
     entries = access.entries_of(params["access"])
     followers = access.entries_of([{"database": access.REPLICATION, "role": role, "network": one["address"]} for one in peers])
+    rewinding = [one for one in peers if one.get("rewinds")]
+    # pg_rewind comes as to a database of its own, beside the replication that it comes back for.
+    followers += access.entries_of([{"database": "postgres", "role": role, "network": one["address"]} for one in rewinding])
     if peers and password:
         # After a switchover the roles of the hosts are the other way round; then the same lines are needed on each.
         replicator = {"name": role, "password": password, "connection_limit": -1, "member_of": []}
-        roles = (*roles, accounts.roles_of([replicator])[0]._replace(replication=True))
+        roles = (*roles, accounts.roles_of([replicator])[0]._replace(replication=True, rewinds=bool(rewinding)))
     given = settings.given_settings(params["settings"])
     if params["archive_stanza"]:
         given = {**settings.archiving(params["archive_stanza"], given), **given}
@@ -123,8 +136,11 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
         params["restart"] == "allowed",
         found,
         params["rejoin"],
+        params["rejoin_by"],
         slots if not primary else (),
         slots if primary else (),
+        bool(rewinding),
+        repository.repository_of(params["source"], params["repository"], params["version"]),
     )
 
 
