@@ -52,6 +52,13 @@ options:
     description: The port.
     type: int
     default: 9000
+  plain_port:
+    description:
+      - Port of a door without TLS on the same address, for clients that speak none, such as the components of Hephy. stunnel, a package of the distribution,
+        takes what comes there to the server, and verifies its certificate.
+      - Without it there is none; with it that is a finding. Who may come there is for the firewall to say.
+    type: int
+    default: 0
   names:
     description:
       - The names, or further addresses, under which clients know this server; they are in its certificate, and the first is the host's own.
@@ -291,6 +298,16 @@ store:
       elements: str
       returned: success
       sample: [registry]
+    plain_endpoint:
+      description: URL of the door without TLS; empty without one.
+      type: str
+      returned: success
+      sample: http://192.0.2.21:9001
+    ready:
+      description: Whether the server answers and has every bucket and identity that is declared, so that clients can begin.
+      type: bool
+      returned: success
+      sample: true
 findings:
   description: What was found, in the same form as that of the modules that look at a cluster.
   returned: success

@@ -16,6 +16,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.host_obje
     CAPACITY,
     CREDENTIALS,
     IDENTITIES,
+    PLAIN,
     SERVER,
     STORAGE,
     TLS,
@@ -31,7 +32,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.plan import C
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
 from ansible_collections.paas.hardening.plugins.module_utils._host import accounts, certificates, disk, files, packages, program, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.addresses import require_own
-from ansible_collections.paas.hardening.plugins.module_utils._host.object_server import buckets, identities, policies, service, xfs
+from ansible_collections.paas.hardening.plugins.module_utils._host.object_server import buckets, identities, plain, policies, service, xfs
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.backends import ACCOUNT, DATA, UNIT, UNIT_FILE
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.wishes import ARGUMENTS, secrets_of, wish_of
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.signed import Client, Door, Keys, in_plain_text, shown_certificate
@@ -69,7 +70,8 @@ class ObjectStore(HostServer[Observed]):
         for storage in storages:
             if not storage.mounted:
                 disk.refuse(storage)
-        seen = service.look(wish, [disk.PROGRAMS["xfs"]] if any(storage.empty for storage in storages) else [])
+        needed = [disk.PROGRAMS["xfs"]] if any(storage.empty for storage in storages) else []
+        seen = service.look(wish, [*needed, (plain.PROGRAM, plain.PACKAGE)] if wish.plain_port else needed)
         if not self._bringable:
             program.require(wish.program, seen.binary.digest)
         tls = certificates.look(wish.tls)
@@ -85,6 +87,7 @@ class ObjectStore(HostServer[Observed]):
             tuple(xfs.fullness(wish.places.volumes)),
             service.unit_time(),
             datetime.datetime.now(datetime.timezone.utc),
+            plain.look(wish),
         )
 
     def _ask(self) -> Optional[Live]:
@@ -134,6 +137,7 @@ class ObjectStore(HostServer[Observed]):
             "Environment": self._apply_environment,
             "File": self._apply_file,
             "Unit": self._apply_unit,
+            "Plain door": self._apply_door,
             "Bucket": self._apply_bucket,
             "Identity": self._apply_identity,
             "Bucket policy": self._apply_policy,
@@ -205,6 +209,12 @@ class ObjectStore(HostServer[Observed]):
         elif "reloaded" in fields:
             service.reload(_encoded(files.look(self._wish.tls.certificate).text), self._wish.places)
 
+    def _apply_door(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
+        if self._wish.plain_port:
+            plain.open_door(self._wish, self._wish.names[0])
+        else:
+            plain.shut()
+
     def _begin(self, verb: str) -> None:
         """Start or restart the server; when it is not well as it is to be now, it becomes what it was."""
         paths = self._wish.backend.health
@@ -249,12 +259,14 @@ class ObjectStore(HostServer[Observed]):
             told = "; ".join(wrong)
             raise NotProven(f"The configuration is right, but the effect is not seen: {told}.", "Look at the server's log.", subject=self._wish.names[0])
         silent = _OF_THE_SERVER if last is not None and last.silent else ()
-        findings = [self._finding(area, plan, proofs.get(area, Proof()), enforced, area in silent) for area in _AREAS]
+        areas = (*_AREAS, PLAIN) if self._wish.plain_port or any(area == PLAIN for area in self._areas.values()) else _AREAS
+        findings = [self._finding(area, plan, proofs.get(area, Proof()), enforced, area in silent) for area in areas]
         return {"findings": [finding.as_data() for finding in findings], "store": self._store(last), "warnings": self._warnings()}
 
     def _store(self, observed: Optional[Observed]) -> Dict[str, Any]:
         """Return what clients have to know."""
         wish = self._wish
+        host = f"[{wish.places.address}]" if ":" in wish.places.address else wish.places.address
         return {
             "name": wish.names[0],
             "address": wish.places.address,
@@ -264,7 +276,16 @@ class ObjectStore(HostServer[Observed]):
             "backend": wish.backend.name,
             "authority": (observed.tls.authority or "") if observed else "",
             "buckets": [bucket.name for bucket in wish.buckets],
+            "plain_endpoint": f"http://{host}:{wish.plain_port}" if wish.plain_port else "",
+            "ready": observed is not None and self._ready(observed),
         }
+
+    def _ready(self, observed: Observed) -> bool:
+        """Tell whether clients find everything that is declared."""
+        live, wish = observed.live, self._wish
+        if live is None or (wish.plain_port and not observed.plain.active):
+            return False
+        return all(bucket.name in live.buckets for bucket in wish.buckets) and not any(live.directory.differences(one) for one in wish.identities)
 
     def _probed(self) -> Dict[Area, Proof]:
         """Come as somebody without credentials, and as each identity, and only look."""
@@ -274,17 +295,19 @@ class ObjectStore(HostServer[Observed]):
             for what, path in [("the list of buckets", "/"), *((f"bucket {bucket.name}", f"/{bucket.name}") for bucket in wish.buckets)]:
                 everybody.append(_check(f"{what}, without credentials", 403, client.ask("GET", path).status))
         door = Door(wish.names[0], wish.places.address, wish.places.port, "", wish.places.region)
-        plain = in_plain_text(door, _PATIENCE)
+        status = in_plain_text(door, _PATIENCE)
         everybody.append(
-            Check("a request without TLS", "refused", "refused" if plain in (None, 400) else f"HTTP {plain}", PASS if plain in (None, 400) else FAIL)
+            Check("a request without TLS", "refused", "refused" if status in (None, 400) else f"HTTP {status}", PASS if status in (None, 400) else FAIL)
         )
+        if wish.plain_port:
+            everybody.append(_check("the list of buckets, without credentials and without TLS", 403, plain.answer(wish, wish.names[0])))
         named: List[Check] = []
         for one in wish.identities:
             with self._client(Keys(one.access, one.secret)) as client:
                 foreign = [bucket.name for bucket in wish.buckets if bucket.name not in one.buckets][:1]
-                for bucket, status in [*((bucket, 200) for bucket in one.buckets), *((bucket, 403) for bucket in foreign)]:
+                for bucket, wanted in [*((bucket, 200) for bucket in one.buckets), *((bucket, 403) for bucket in foreign)]:
                     answer = client.ask("GET", f"/{bucket}", {"list-type": "2", "max-keys": "1"})
-                    named.append(_check(f"bucket {bucket}, as {one.access}", status, answer.status))
+                    named.append(_check(f"bucket {bucket}, as {one.access}", wanted, answer.status))
         # Containers do not see it: then it is not known.
         hidden = [one.folder for one in (self._seen.xfs.disks if self._seen else ()) if not one.retries]
         unseen = tuple(Check(f"what XFS on {folder} does when the disk errs", "it tells at once", "not to be seen here", UNKNOWN) for folder in hidden)

@@ -22,7 +22,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.host_grou
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_server import AreaPlanner
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, units
-from ansible_collections.paas.hardening.plugins.module_utils._host.object_server import buckets, identities, policies, service, xfs
+from ansible_collections.paas.hardening.plugins.module_utils._host.object_server import buckets, identities, plain, policies, service, xfs
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.backends import ACCOUNT, ENVIRONMENT_FILE, TLS_FOLDER, UNIT, UNIT_FILE
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.wishes import Wish
 
@@ -32,6 +32,7 @@ CAPACITY = Area("host-object-store-capacity", "There is room left", "medium")
 TLS = Area("host-object-store-tls", "The store's certificate is valid, and its private part is the store's alone", "high")
 CREDENTIALS = Area("host-object-store-credentials", "The root credential is one's own, in force, and readable by root alone", "critical")
 BUCKETS = Area("host-object-store-buckets", "Buckets keep what is overwritten, and let in nobody who is not named", "critical")
+PLAIN = Area("host-object-store-plain", "Nobody speaks to the store without TLS", "medium")
 IDENTITIES = Area("host-object-store-identities", "Each component has an identity of its own, which can do no more than it must", "high")
 
 
@@ -56,6 +57,7 @@ class Observed(NamedTuple):
     full: Tuple[Tuple[str, int], ...]
     unit_time: float
     moment: datetime.datetime
+    plain: plain.Seen = plain.NOTHING
 
     @property
     def bare(self) -> bool:
@@ -87,6 +89,7 @@ class Planner(AreaPlanner):
         ]
         before = [change for _area, found in groups for change in found]
         groups.append((SERVER, self._process(observed, before)))
+        groups.append((PLAIN, self._door(observed, before)))
         if not observed.silent:
             groups += [(BUCKETS, self._buckets(observed)), (IDENTITIES, self._of_identities(observed)), (BUCKETS, self._policies(observed))]
         for folder, percent in observed.full:
@@ -187,6 +190,18 @@ class Planner(AreaPlanner):
         if kinds & {"Authority", "Certificate", "Link"} or not observed.served:
             found.append(Change(unit, ("reloaded",), "shows another certificate", "shows the one that is there", "so that it is in force"))
         return found
+
+    def _door(self, observed: Observed, before: Sequence[Change]) -> List[Change]:
+        """The door without TLS: as it is wanted, and told as long as there is one."""
+        wish, ref = self._wish, Ref("", "Plain door", plain.PLAIN_UNIT)
+        if wish.plain_port:
+            hint = "Let nobody in but the nodes of the cluster, in a network of their own, and leave plain_port out once no client needs it."
+            self._remark(PLAIN, f"Port {wish.plain_port} of {wish.places.address} takes requests without TLS: what is sent there can be read.", hint)
+        for path in observed.plain.drop_ins:
+            self._remark(PLAIN, f"{path} overrides our unit.", f"Take it away: rm {path}.")
+        why = "for clients that speak no TLS" if wish.plain_port else "nobody may speak to the store without TLS"
+        renewed = any(change.ref.kind == "Authority" for change in before)
+        return [Change(ref, (field,), _or_absent(now), _or_absent(then), why) for field, now, then in plain.differences(wish, observed.plain, renewed)]
 
     def _buckets(self, observed: Observed) -> List[Change]:
         there, found = observed.live.buckets if observed.live else {}, []

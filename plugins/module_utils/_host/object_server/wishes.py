@@ -37,6 +37,7 @@ ARGUMENTS: Dict[str, Any] = {
     "remote_src": {"type": "bool", "default": False},
     "address": {"type": "str", "required": True},
     "listen_port": {"type": "int", "default": 9000},
+    "plain_port": {"type": "int", "default": 0},
     "names": {"type": "list", "elements": "str", "default": []},
     "region": {"type": "str", "default": "us-east-1"},
     "root_access_key": {"type": "str", "required": True, "no_log": False},
@@ -87,7 +88,10 @@ class Identity(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """What there has to be on one host. ``names`` are the names and addresses in the certificate, the first being the host's own."""
+    """What there has to be on one host. ``names`` are the names and addresses in the certificate, the first being the host's own.
+
+    ``plain_port`` is that of a door without TLS; 0: there is none.
+    """
 
     backend: Backend
     program: program.Wanted
@@ -102,6 +106,7 @@ class Wish(NamedTuple):
     identities: Tuple[Identity, ...]
     capacity: int
     may_restart: bool
+    plain_port: int = 0
 
     def __repr__(self) -> str:
         return f"Wish({self.backend.name!r}, {self.places.address!r})"
@@ -114,9 +119,11 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
     names = _names(params["names"], address)
     user, secret = params["root_access_key"], _root_secret(params)
     _check_keys(user, secret, "root_access_key", "root_secret_key")
-    for name, least, most in (("listen_port", 1, 65535), ("renew_before", 1, certificates.DAYS - 1), ("capacity_warning", 1, 99)):
+    for name, least, most in (("listen_port", 1, 65535), ("plain_port", 0, 65535), ("renew_before", 1, certificates.DAYS - 1), ("capacity_warning", 1, 99)):
         if not least <= params[name] <= most:
             raise Invalid(f"{name} is {params[name]}.", f"Give {least} to {most}.", name)
+    if params["plain_port"] == params["listen_port"]:
+        raise Invalid("plain_port is the same as listen_port.", "The server listens there by TLS: give another port.", "plain_port")
     if not re.fullmatch(r"[a-z0-9-]{1,32}", params["region"]):
         raise Invalid(f"region is {params['region']!r}.", "Give letters, digits and hyphens, like us-east-1.", "region")
     digest = program.digest_given(params["binary_sha256"])
@@ -138,6 +145,7 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
         _identities(params["identities"], buckets, user),
         params["capacity_warning"],
         params["restart"] == "allowed",
+        params["plain_port"],
     )
 
 
