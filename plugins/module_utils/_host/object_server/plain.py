@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import time
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, RolloutFailed
 from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, files, units
+from ansible_collections.paas.hardening.plugins.module_utils._host.object_server import service
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.backends import ACCOUNT, DATA, OURS, UNIT
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.wishes import Wish
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.signed import Door, in_plain_text
@@ -92,13 +93,8 @@ def look(wish: Wish) -> Seen:
         units.drop_ins(shown.get("DropInPaths", "")),
         shown.get("UnitFileState") == "enabled",
         shown.get("ActiveState") == "active",
-        _written((CONFIGURATION, PLAIN_UNIT_FILE, wish.tls.authority)) <= units.begun(PLAIN_UNIT),
+        service.written(CONFIGURATION, PLAIN_UNIT_FILE, wish.tls.authority) <= units.begun(PLAIN_UNIT),
     )
-
-
-def _written(paths: Sequence[str]) -> float:
-    """Return when the newest of these files was written, in seconds since 1970; what a clock that was set back wrote is not over."""
-    return max((found for found in (os.stat(path).st_mtime for path in paths if os.path.exists(path)) if found <= time.time()), default=0.0)
 
 
 # What it has to be. Pure.
