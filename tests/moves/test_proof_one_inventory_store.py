@@ -55,8 +55,9 @@ class Whole:
         whole, cluster = yaml.safe_load((ROOT / "docs/inventory-hosts.yml").read_text())["all"], self.platform.cluster
         program, here = builds.binary("minio"), self.fleet.host(STORE).addresses.host
         whole["vars"].update(ansible_user="root", firewall_administrators=[here], minio_sha256=hashlib.sha256(program.read_bytes()).hexdigest())
-        # Objects are moved by the machine that Ansible runs on: it has to get at the store, too.
-        whole["vars"]["firewall_more_rules"] = [{"name": "move", "from": [here], "ports": [DOOR], "to": [STORE]}]
+        # Objects are moved by the machine that Ansible runs on: it has to get at the store, too. So have pods, which keep their own addresses in the lab.
+        sources = [here, cluster.layout.addresses.pods]
+        whole["vars"]["firewall_more_rules"] = [{"name": "move", "from": sources, "ports": [DOOR], "to": [STORE]}]
         whole["vars"].update({f"vault_{name}_secret": secret for name, secret in self.secrets.items()})
         group = whole["children"]["object_store"]
         group["vars"]["object_store_server_binary"] = str(program)
