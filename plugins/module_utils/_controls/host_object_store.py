@@ -146,7 +146,8 @@ class ObjectStore(HostServer[Observed]):
         begun = time.monotonic()
         with self._client(anonymous=True) as client:
             unwell = service.illness(client, self._wish.backend.health)
-            waited = bool(unwell)
+            # What was seen of one that was ill is history, however short that was.
+            waited = bool(unwell or (self._seen.pool and self._seen.pool.illness))
             while unwell and time.monotonic() < begun + _POOL_PATIENCE:
                 time.sleep(_PAUSE)
                 unwell = service.illness(client, self._wish.backend.health)
@@ -244,6 +245,9 @@ class ObjectStore(HostServer[Observed]):
             units.write(UNIT_FILE, service.unit_text(self._wish))
         else:
             xfs.write(self._wish.places.volumes)
+            # Beginning the server would do it, which a pool's member does in another step.
+            for folder in self._wish.places.volumes:
+                xfs.after_mount(folder)
 
     def _apply_unit(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         fields = [change.field for change in changes]

@@ -90,7 +90,7 @@ class Planner(AreaPlanner):
         if step in (ALL, GROUND):
             groups += [(SERVER, self._program(observed)), (STORAGE, self._storage(observed)), (TLS, self._certificates(observed))]
         if step in (ALL, MEMBER):
-            groups += [(MEMBERS, self._trust(observed)), (CREDENTIALS, self._environment(observed)), (SERVER, self._unit(observed))]
+            groups += [(TLS, self._trust(observed)), (CREDENTIALS, self._environment(observed)), (SERVER, self._unit(observed))]
         before = [change for _area, found in groups for change in found]
         if step == ALL:
             groups.append((SERVER, self._process(observed, before)))
