@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict
 
+from ansible_collections.paas.hardening.plugins.module_utils._controls.inventory_store import inventory_store
 from ansible_collections.paas.hardening.plugins.module_utils._core.variables import variable_problems
 from ansible_collections.paas.hardening.plugins.module_utils._report.summary import merged_overlay, summary
 
@@ -15,4 +16,4 @@ class FilterModule:
     """The filters of this file."""
 
     def filters(self) -> Dict[str, Callable[..., Any]]:
-        return {"summary": summary, "overlay": merged_overlay, "variable_problems": variable_problems}
+        return {"summary": summary, "overlay": merged_overlay, "variable_problems": variable_problems, "inventory_store": inventory_store}

@@ -52,6 +52,13 @@ options:
     description: The port.
     type: int
     default: 9000
+  plain_port:
+    description:
+      - Port of a door without TLS on the same address, for clients that speak none, such as the components of Hephy. stunnel, a package of the distribution,
+        takes what comes there to the server, and verifies its certificate.
+      - Without it there is none; with it that is a finding. Who may come there is for the firewall to say.
+    type: int
+    default: 0
   names:
     description:
       - The names, or further addresses, under which clients know this server; they are in its certificate, and the first is the host's own.
@@ -163,13 +170,48 @@ options:
     type: str
     choices: [allowed, never]
     default: allowed
+  step:
+    description:
+      - A host alone does everything in one step, V(all). Of a pool over several hosts each does V(ground), what it needs by itself, V(member), which begins the
+        server and waits for nobody, and V(pool), which waits, restarts what has to be, and has what clients find. All hosts finish one step before the next.
+    type: str
+    choices: [all, ground, member, pool]
+    default: all
+  members:
+    description:
+      - All members of a pool (MinIO), this one among them, in the same order everywhere. Each has the same disks, O(listen_port) and root credential. How many
+        there are is written on the disks and never changes.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The name.
+        type: str
+        required: true
+      address:
+        description: The address.
+        type: str
+        required: true
+      authority:
+        description: Its authority in PEM, from RV(member); empty while that is not known, or when the host cannot be reached now.
+        type: str
+        default: ''
+  together:
+    description: Whether members with other programs, settings or drives are restarted at once, in the step V(member), since they would not take each other.
+    type: bool
+    default: false
+  lead:
+    description: Whether this is the member that looks after buckets and identities.
+    type: bool
+    default: true
   on_refusal:
     description: What to do when a precondition does not hold. V(report) changes nothing and returns it as a finding, which is what an audit wants.
     type: str
     choices: [fail, report]
     default: fail
 notes:
-  - One host is one store. Several disks of MinIO are one erasure-coded set; a set over several hosts is not made here.
+  - Several disks of MinIO are one erasure-coded set. The role object_store_server makes one over several hosts.
 seealso:
   - module: paas.hardening.host_object_store_reach
   - module: paas.hardening.bucket_settings
@@ -291,6 +333,41 @@ store:
       elements: str
       returned: success
       sample: [registry]
+    plain_endpoint:
+      description: URL of the door without TLS; empty without one.
+      type: str
+      returned: success
+      sample: http://192.0.2.21:9001
+    ready:
+      description: Whether the server answers and has every bucket and identity that is declared, so that clients can begin.
+      type: bool
+      returned: success
+      sample: true
+member:
+  description: What the other members of a pool have to know of this one.
+  returned: success, in the steps of a pool
+  type: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+      returned: success
+      sample: s3-1
+    address:
+      description: Its address.
+      type: str
+      returned: success
+      sample: 192.0.2.21
+    authority:
+      description: As O(members[].authority).
+      type: str
+      returned: success
+      sample: "-----BEGIN CERTIFICATE-----..."
+    apart:
+      description: Whether its process has another program, environment or list of drives than it is to have.
+      type: bool
+      returned: success
+      sample: false
 findings:
   description: What was found, in the same form as that of the modules that look at a cluster.
   returned: success

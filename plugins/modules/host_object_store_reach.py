@@ -62,6 +62,14 @@ options:
         type: list
         elements: str
         default: []
+      plain_endpoint:
+        description: The URL of its door without TLS; not looked at.
+        type: str
+        default: ''
+      ready:
+        description: Whether everything that is declared was there; not looked at.
+        type: bool
+        default: true
   reachable:
     description: Whether this host has to reach the stores. When not, it is as well that it does not.
     type: bool

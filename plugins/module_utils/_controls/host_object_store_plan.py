@@ -22,16 +22,19 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.host_grou
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_server import AreaPlanner
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, units
-from ansible_collections.paas.hardening.plugins.module_utils._host.object_server import buckets, identities, policies, service, xfs
+from ansible_collections.paas.hardening.plugins.module_utils._host.files import Kept
+from ansible_collections.paas.hardening.plugins.module_utils._host.object_server import buckets, identities, plain, policies, pool, service, xfs
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.backends import ACCOUNT, ENVIRONMENT_FILE, TLS_FOLDER, UNIT, UNIT_FILE
-from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.wishes import Wish
+from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.wishes import ALL, GROUND, MEMBER, POOL, Wish
 
 SERVER = Area("host-object-store-server", "The store is a known program, under an account of its own, shut in by systemd", "high")
 STORAGE = Area("host-object-store-storage", "Objects lie on file systems of their own, which tell errors at once", "high")
 CAPACITY = Area("host-object-store-capacity", "There is room left", "medium")
 TLS = Area("host-object-store-tls", "The store's certificate is valid, and its private part is the store's alone", "high")
 CREDENTIALS = Area("host-object-store-credentials", "The root credential is one's own, in force, and readable by root alone", "critical")
+MEMBERS = Area("host-object-store-pool", "The pool can be read and written, and has all of its members", "high")
 BUCKETS = Area("host-object-store-buckets", "Buckets keep what is overwritten, and let in nobody who is not named", "critical")
+PLAIN = Area("host-object-store-plain", "Nobody speaks to the store without TLS", "medium")
 IDENTITIES = Area("host-object-store-identities", "Each component has an identity of its own, which can do no more than it must", "high")
 
 
@@ -56,6 +59,11 @@ class Observed(NamedTuple):
     full: Tuple[Tuple[str, int], ...]
     unit_time: float
     moment: datetime.datetime
+    plain: plain.Seen = plain.NOTHING
+    trust: Kept = Kept(None, 0, "")
+    trust_time: float = 0.0
+    pool: Optional[pool.Seen] = None
+    formats: Tuple[pool.Format, ...] = ()
 
     @property
     def bare(self) -> bool:
@@ -77,22 +85,32 @@ class Planner(AreaPlanner):
         self._identities = {one.access: one for one in wish.identities}
 
     def plan(self, observed: Observed) -> Plan:
-        """Return what has to change, in the order in which it can."""
-        groups = [
-            (SERVER, self._program(observed)),
-            (STORAGE, self._storage(observed)),
-            (TLS, self._certificates(observed)),
-            (CREDENTIALS, self._environment(observed)),
-            (SERVER, self._unit(observed)),
-        ]
+        """Return what has to change, in the order in which it can. A member of a pool comes to it in steps."""
+        step, groups = self._wish.step, []
+        if step in (ALL, GROUND):
+            groups += [(SERVER, self._program(observed)), (STORAGE, self._storage(observed)), (TLS, self._certificates(observed))]
+        if step in (ALL, MEMBER):
+            groups += [(TLS, self._trust(observed)), (CREDENTIALS, self._environment(observed)), (SERVER, self._unit(observed))]
         before = [change for _area, found in groups for change in found]
-        groups.append((SERVER, self._process(observed, before)))
-        if not observed.silent:
+        if step == ALL:
+            groups.append((SERVER, self._process(observed, before)))
+        elif step == MEMBER:
+            groups.append((SERVER, self._begun(observed)))
+        elif step == POOL:
+            groups.append((SERVER, self._turned(observed)))
+            self._companions(observed)
+        if step in (ALL, POOL):
+            groups.append((PLAIN, self._door(observed, before)))
+        if step in (ALL, POOL) and self._wish.lead and not observed.silent:
             groups += [(BUCKETS, self._buckets(observed)), (IDENTITIES, self._of_identities(observed)), (BUCKETS, self._policies(observed))]
+        if step in (ALL, GROUND):
+            self._room(observed)
+        return self._plan_of(groups)
+
+    def _room(self, observed: Observed) -> None:
         for folder, percent in observed.full:
             if percent >= self._wish.capacity:
                 self._remark(CAPACITY, f"{folder} is full by {percent} %.", "Add disks, or clear old versions away: a store that is full refuses all writes.")
-        return self._plan_of(groups)
 
     def _program(self, observed: Observed) -> List[Change]:
         """The program first: without it nothing is begun."""
@@ -188,6 +206,76 @@ class Planner(AreaPlanner):
             found.append(Change(unit, ("reloaded",), "shows another certificate", "shows the one that is there", "so that it is in force"))
         return found
 
+    # A pool
+
+    def _trust(self, observed: Observed) -> List[Change]:
+        """The authorities that a member trusts when it speaks to the others."""
+        if not self._wish.authorities:
+            return []
+        text = pool.trust_text(self._wish.authorities, observed.trust.text or "")
+        ref = Ref("", "Trust", pool.TRUST)
+        return content_changes(ref, observed.trust, text, "the authorities of all members", "they prove to each other who they are")
+
+    def _begun(self, observed: Observed) -> List[Change]:
+        """What runs is begun on all members before anybody waits for it: one alone does not come up. So is what none takes from the others."""
+        seen, unit, found = observed.service, Ref("", "Unit", UNIT), []
+        if not seen.enabled:
+            found.append(Change(unit, ("at boot",), "disabled", "started", "so that it is there after a reboot"))
+        if seen.process is None:
+            return [*found, Change(unit, ("running",), False, True, "it does not run")]
+        apart = apart_from_others(self._wish, observed)
+        if apart and self._wish.together and self._wish.may_restart:
+            why = "members of other settings do not take each other: all begin at once"
+            found.append(Change(unit, ("restarted",), f"runs with {', '.join(apart)}", "restarted", why))
+        return found
+
+    def _turned(self, observed: Observed) -> List[Change]:
+        """What is restarted one host after the other, while the others are a quorum."""
+        seen, wish, unit = observed.service, self._wish, Ref("", "Unit", UNIT)
+        if seen.process is None:
+            return []
+        reasons = apart_from_others(self._wish, observed)
+        if reasons and wish.together and wish.may_restart:
+            # That was done by the step before, or would be.
+            return []
+        if not reasons:
+            older = observed.unit_time > seen.process.since or seen.unit.text != service.unit_text(wish)
+            reasons += ["an older unit"] if older else []
+            reasons += ["older authorities"] if observed.trust_time > seen.process.since or self._trust(observed) else []
+        if reasons and not wish.may_restart:
+            self._remark(SERVER, f"The store runs with {', '.join(reasons)}, and waits for a restart.", "Run with restart: allowed.")
+        elif reasons:
+            return [Change(unit, ("restarted",), f"runs with {', '.join(reasons)}", "restarted", "so that it is in force")]
+        if observed.pool is None or observed.pool.illness:
+            # One that begins still would take a signal for its end.
+            return []
+        certificate, _told = certificate_changes(wish.tls, observed.tls, Renewal(wish.names, wish.renew_before, observed.moment))
+        if not observed.served or any(change.ref.kind == "Certificate" for change in certificate):
+            return [Change(unit, ("reloaded",), "shows another certificate", "shows the one that is there", "so that it is in force")]
+        return []
+
+    def _companions(self, observed: Observed) -> None:
+        seen = observed.pool
+        if seen is None:
+            return
+        if seen.illness:
+            hint = f"Are enough of its hosts up, and do they reach each other? Ask each: journalctl -u {UNIT}"
+            self._remark(MEMBERS, f"The pool cannot be used: {seen.illness}.", hint)
+        for text in seen.missing:
+            self._remark(MEMBERS, text, "The pool lives on the others, and heals what comes back; until then it may lose no more than its parity.")
+
+    def _door(self, observed: Observed, before: Sequence[Change]) -> List[Change]:
+        """The door without TLS: as it is wanted, and told as long as there is one."""
+        wish, ref = self._wish, Ref("", "Plain door", plain.PLAIN_UNIT)
+        if wish.plain_port:
+            hint = "Let nobody in but the nodes of the cluster, in a network of their own, and leave plain_port out once no client needs it."
+            self._remark(PLAIN, f"Port {wish.plain_port} of {wish.places.address} takes requests without TLS: what is sent there can be read.", hint)
+        for path in observed.plain.drop_ins:
+            self._remark(PLAIN, f"{path} overrides our unit.", f"Take it away: rm {path}.")
+        why = "for clients that speak no TLS" if wish.plain_port else "nobody may speak to the store without TLS"
+        renewed = any(change.ref.kind == "Authority" for change in before)
+        return [Change(ref, (field,), _or_absent(now), _or_absent(then), why) for field, now, then in plain.differences(wish, observed.plain, renewed)]
+
     def _buckets(self, observed: Observed) -> List[Change]:
         there, found = observed.live.buckets if observed.live else {}, []
         for wanted in self._wish.buckets:
@@ -218,6 +306,14 @@ class Planner(AreaPlanner):
                 ref, why = Ref("", "Bucket policy", bucket.name), "nobody is let in who is not named"
                 found.append(Change(ref, ("statements",), policies.words_of(before) or ABSENT, policies.words_of(after) or ABSENT, why))
         return found
+
+
+def apart_from_others(wish: Wish, observed: Observed) -> List[str]:
+    """Return why the process of a pool's member is another one than the inventory wants on all of them; nothing when it is not, or when there is none."""
+    reasons = [reason for reason in service.stale(wish, observed.service, 0.0) if reason != "an older unit"]
+    if observed.service.process is not None and observed.service.binary.digest != wish.program.digest and "another program" not in reasons:
+        reasons.append("another program")
+    return reasons
 
 
 def policies_of(wish: Wish, bucket: str, live: Optional[Live]) -> Tuple[FrozenSet[policies.Statement], FrozenSet[policies.Statement]]:

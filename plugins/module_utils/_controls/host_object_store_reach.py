@@ -33,6 +33,8 @@ _STORE = {
     "backend": {"type": "str", "choices": sorted(BACKENDS), "default": "minio"},
     "authority": {"type": "str", "required": True},
     "buckets": {"type": "list", "elements": "str", "default": []},
+    "plain_endpoint": {"type": "str", "default": ""},
+    "ready": {"type": "bool", "default": True},
 }
 ARGUMENTS: Dict[str, Any] = {
     "me": {"type": "str", "required": True},

@@ -25,6 +25,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.component
     workload_of,
 )
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Recommendation, Site, Wanted
+from ansible_collections.paas.hardening.plugins.module_utils._controls.credentials import authority_file
 from ansible_collections.paas.hardening.plugins.module_utils._controls.freezing import freeze, frozen_replicas, thaw
 from ansible_collections.paas.hardening.plugins.module_utils._controls.old_store import ARGUMENTS as OLD_STORE_ARGUMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._controls.old_store import DELETED, Evidence, ReadBackup, examine, left_on_nodes, retired
@@ -125,7 +126,7 @@ class ObjectStorageControl:
             return Observed(target, settings, at_target, bundled, False, (), tuple(wanted), site.namespace, broken_off)
         if not all(at_target.values()):
             if params["state"] == "external":
-                former = former_store(facts, settings, at_target, params["ca_file"] or "")
+                former = former_store(facts, settings, at_target, authority_file(params))
             pairs = self._move.pairs(bundled, credentials, former)
             if not any(at_target.values()):
                 self._move.stages.adopt([document for document in settings.workloads.values() if frozen_replicas(document) is not None])

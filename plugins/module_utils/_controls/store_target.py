@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
 from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import text_in
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Site
-from ansible_collections.paas.hardening.plugins.module_utils._controls.credentials import read_file
+from ansible_collections.paas.hardening.plugins.module_utils._controls.credentials import authority_file, read_file
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotFound
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.store import Store
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import ObjectStorage, Way
@@ -27,6 +27,7 @@ ARGUMENTS: Dict[str, Any] = {
     "buckets": {"type": "dict"},
     "credentials_secret": {"type": "str", "no_log": False},
     "ca_file": {"type": "path"},
+    "ca_certificates": {"type": "str"},
     "auth_version": {"type": "int", "no_log": False},
     **{name: {"type": "str", "no_log": False} for name in _PLAIN},
     **{name: {"type": "str", "no_log": True} for name in CREDENTIALS},
@@ -56,7 +57,7 @@ def target_of(site: Site, params: Mapping[str, Any]) -> Target:
     if "user_key" in given:
         given["key"] = given.pop("user_key")
     given["auth_version"] = params.get("auth_version") or 0
-    store = Store(way.provider, path_style=way.addressed, ca_file=params.get("ca_file") or "", **given)
+    store = Store(way.provider, path_style=way.addressed, ca_file=authority_file(params), **given)
     buckets = _buckets(facts, way, params, store)
     fields.update({f"bucket.{role}": name for role, name in buckets.items()})
     fields.update(way.fixed)

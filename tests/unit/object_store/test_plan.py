@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_object_store_plan import Live, Observed, Planner
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Change
 from ansible_collections.paas.hardening.plugins.module_utils._host import accounts, certificates, disk, files, program
-from ansible_collections.paas.hardening.plugins.module_utils._host.object_server import buckets, policies, service, xfs
+from ansible_collections.paas.hardening.plugins.module_utils._host.object_server import buckets, plain, policies, service, xfs
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.identities import Accounts, Directory, Iam
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.wishes import Wish
 from tests.unit.object_store.test_wishes import SECRET, bucket, identity, wish
@@ -164,3 +164,22 @@ def test_what_is_left_to_a_person_is_named() -> None:
         "There is an identity boss, with no policy.",
         "/srv/objects/disk1 is full by 71 %.",
     ]
+
+
+def door(wanted: Wish, **more: Any) -> plain.Seen:
+    texts = (files.Kept(plain.configuration_text(wanted), 0o644, "root"), files.Kept(plain.unit_text(wanted), 0o644, "root"))
+    return plain.Seen(*texts, (), True, True, True)._replace(**more)
+
+
+def test_a_door_without_tls_is_opened_kept_told_and_shut_again() -> None:
+    wanted = WISH._replace(plain_port=9001)
+    planner = Planner(wanted)
+    opened = list(planner.plan(good(WISH)).changes)
+    assert fields(opened) == [f"Plain door {field}" for field in ("configuration", "unit", "at boot", "running")]
+    assert [remark.text for remark in planner.remarks] == ["Port 9001 of 10.0.0.2 takes requests without TLS: what is sent there can be read."]
+    kept = good(WISH)._replace(plain=door(wanted))
+    assert planned(kept, wanted) == []
+    assert fields(planned(kept)) == ["Plain door door"]
+    assert fields(planned(kept._replace(plain=door(wanted, fresh=False)), wanted)) == ["Plain door restarted"]
+    renewed = kept._replace(tls=GOOD_TLS._replace(authority_ends=NOW))
+    assert "Plain door restarted" in fields(planned(renewed, wanted))

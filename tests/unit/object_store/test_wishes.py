@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
-from ansible_collections.paas.hardening.plugins.module_utils._host.object_server import service
+from ansible_collections.paas.hardening.plugins.module_utils._host.object_server import plain, service
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.wishes import (
     ARGUMENTS,
     BUCKET_OPTIONS,
@@ -55,6 +55,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "every address": ({"address": "0.0.0.0"}, "address"),
     "no checksum": ({"binary_sha256": "abc"}, "binary_sha256"),
     "a port": ({"listen_port": 0}, "listen_port"),
+    "a door where the server is": ({"plain_port": 9000}, "plain_port"),
     "two disks for Versity": ({"backend": "versity", "data_disks": ["/dev/a", "/dev/b"]}, "data_disks"),
     "one disk twice": ({"data_disks": ["/dev/a", "/dev/a"]}, "data_disks"),
     "a variable of ours": ({"settings": {"MINIO_ROOT_PASSWORD": "x"}}, "settings"),
@@ -132,3 +133,15 @@ def test_a_server_without_its_disk_is_not_started() -> None:
     assert "Assert" not in service.unit_text(wish())
     assert "AmbientCapabilities=\n" in text
     assert "AmbientCapabilities=CAP_NET_BIND_SERVICE\n" in service.unit_text(wish(listen_port=443))
+
+
+def test_the_door_without_tls_insists_on_the_name_of_the_server_and_has_no_key() -> None:
+    made = wish(plain_port=80, names=["s3.example.com"])
+    text = plain.configuration_text(made)
+    assert "accept = 10.0.0.2:80\nconnect = 10.0.0.2:9000\n" in text
+    assert "verifyChain = yes\ncheckHost = s3.example.com\nsni = s3.example.com\n" in text
+    assert "checkIP = 10.0.0.9" in plain.configuration_text(wish(plain_port=9001, names=["10.0.0.9"]))
+    assert "key" not in text
+    assert "AmbientCapabilities=CAP_NET_BIND_SERVICE\n" in plain.unit_text(made)
+    assert "InaccessiblePaths=-/srv/objects\n" in plain.unit_text(made)
+    assert made.backend.command(made.places) == wish().backend.command(wish().places)

@@ -91,9 +91,10 @@ def test_bad_variables_stop_before_anything_is_touched_and_are_told_all_at_once(
         ({"harden_hosts": "prodcution"}, ["harden_hosts is prodcution", "inventory"]),
         ({"harden_move": ["database"]}, ["database_server"]),
         ({"harden_move": ["database"], "database_server": "db", "database_prot": 5433}, ["database_prot: no such variable", "database_port"]),
+        ({"harden_move": ["object_storage"]}, ["object_storage_endpoint", "object_storage_buckets", "object_store"]),
         ({"harden_move": ["storage"]}, ["harden_move", "storage", "object_storage, database, registry, metrics"]),
     ],
-    ids=["choice", "empty", "typing error", "number", "no host", "no target", "typing error in a move", "no such move"],
+    ids=["choice", "empty", "typing error", "number", "no host", "no target", "typing error in a move", "no store", "no such move"],
 )
 def test_one_bad_variable_is_enough(home: pathlib.Path, variables: dict[str, Any], words: list[str]) -> None:
     output = refused(home, variables)

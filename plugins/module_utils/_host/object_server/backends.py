@@ -20,23 +20,31 @@ ENVIRONMENT_FILE = f"{OURS}/environment"
 # A folder with the certificate under the names that the server looks for.
 TLS_FOLDER = f"{OURS}/tls"
 DATA = "/srv/objects"
+# The word of a command line that stands for many.
+_DRIVES = "{drives}"
 
 
 class Places(NamedTuple):
-    """What a server is told on its command line. ``volumes`` are the folders for data, one a disk."""
+    """What a server is told on its command line. ``volumes`` are the folders for data, one a disk; ``pool`` are the addresses of a pool's members, in order."""
 
     address: str
     port: int
     region: str
     volumes: Tuple[str, ...]
+    pool: Tuple[str, ...] = ()
+
+    @property
+    def drives(self) -> int:
+        """How many drives the whole store has."""
+        return len(self.volumes) * max(len(self.pool), 1)
 
 
 class Backend(NamedTuple):
     """One kind of server.
 
     ``words`` is its command line, in which the fields of Places stand in braces, beside {tls} (the folder of the certificate), {volume} (the first) and {set}
-    (all of them); ``user`` and ``secret`` are the variables of the root credential, ``environment`` is what it gets beside them,
-    ``prefixes`` is how all variables begin that it obeys. ``health`` are paths that
+    (all of them); the word {drives} stands for those of all members of a pool. ``user`` and ``secret`` are the variables of the root credential,
+    ``environment`` is what it gets beside them, ``prefixes`` is how all variables begin that it obeys. ``health`` are paths that
     answer 200 to everybody when all is well. ``folders`` are made within the first volume before the first start. ``most`` is how many disks it takes.
     """
 
@@ -58,15 +66,24 @@ class Backend(NamedTuple):
 
     def command(self, places: Places) -> List[str]:
         """Return the words that the server is started with."""
-        known = {**places._asdict(), "tls": TLS_FOLDER, "volume": places.volumes[0], "set": _set(places.volumes)}
-        # An address of IPv6 stands in brackets before a port.
-        known["address"] = f"[{places.address}]" if ":" in places.address else places.address
-        return [self.program, *(word.format(**known) for word in self.words)]
+        known = {**places._asdict(), "tls": TLS_FOLDER, "volume": places.volumes[0], "set": _set(places.volumes), "address": _host(places.address)}
+        words = [word.format(**known) for word in self.words if word != _DRIVES]
+        return [self.program, *words, *(_drives(places) if _DRIVES in self.words else ())]
 
     def variables(self, user: str, secret: str, region: str, more: Mapping[str, str]) -> Dict[str, str]:
         """Return its environment."""
         fixed = {name: value.format(region=region) for name, value in self.environment.items()}
         return {self.user: user, self.secret: secret, **fixed, **more}
+
+
+def _host(address: str) -> str:
+    """Return an address as it stands before a port: one of IPv6 in brackets."""
+    return f"[{address}]" if ":" in address else address
+
+
+def _drives(places: Places) -> List[str]:
+    """Return every drive of a pool, one word each, in the same order on each member. One pattern for all would need names in a row."""
+    return [f"https://{_host(address)}:{places.port}{volume}" for address in places.pool for volume in places.volumes]
 
 
 def _set(volumes: Tuple[str, ...]) -> str:
@@ -104,4 +121,24 @@ VERSITY = Backend(
     identities=ACCOUNTS,
     most=1,
 )
+# The same server as a member of a pool over several hosts, which speak to each other by TLS.
+MINIO_POOL = MINIO._replace(title="MinIO over several hosts", words=(*MINIO.words[:-1], _DRIVES))
 BACKENDS: Dict[str, Backend] = {backend.name: backend for backend in (MINIO, VERSITY)}
+# Those that can be one store on several hosts.
+POOLS: Dict[str, Backend] = {backend.name: backend for backend in (MINIO_POOL,)}
+
+
+def parity(drives: int) -> int:
+    """Return how many drives of a set of MinIO may fail before something cannot be read, as it chooses by itself. Pure."""
+    for least, found in ((8, 4), (6, 3), (4, 2), (2, 1)):
+        if drives >= least:
+            return found
+    return 0
+
+
+def outlives_a_host(hosts: int, disks: int) -> bool:
+    """Tell whether a pool, which is one set, can still be read and written without any one of its hosts. Pure."""
+    drives = hosts * disks
+    spare = parity(drives)
+    data = drives - spare
+    return drives - disks >= (data + 1 if data == spare else data)

@@ -27,7 +27,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.stores.signed
 ENVIRONMENT_MODE = 0o600
 _PRIVILEGED = 1024
 # Seconds: until a stopped server has ended, until one that was started is well, and until it has read its certificate.
-_STOP, _START, _RELOAD, _PAUSE = 180.0, 60.0, 15.0, 0.2
+STOP, _START, _RELOAD, _PAUSE = 180.0, 60.0, 15.0, 0.2
 # How often a server ends by itself right after its start before nothing more is hoped for.
 _TRIES = 3
 _UNIT_TEXT = """# Managed by paas.hardening.object_store_server.
@@ -174,8 +174,12 @@ def stale(wish: Wish, seen: Seen, unit_time: float) -> List[str]:
 
 def unit_time() -> float:
     """Return when the unit's file was written, in seconds since 1970; 0 when there is none, or when that is not over by a clock that was set back."""
-    written = os.stat(UNIT_FILE).st_mtime if os.path.exists(UNIT_FILE) else 0.0
-    return written if written <= time.time() else 0.0
+    return written(UNIT_FILE)
+
+
+def written(*paths: str) -> float:
+    """Return when the newest of these files was written, likewise."""
+    return max((found for found in (os.stat(path).st_mtime for path in paths if os.path.exists(path)) if found <= time.time()), default=0.0)
 
 
 # Doing
@@ -199,7 +203,7 @@ def write_environment(text: str) -> None:
 
 def start(client: Client, paths: Sequence[str], verb: str = "start") -> None:
     """Start the server, or restart it, and wait until it says that it is well. Raises RolloutFailed with what its log says."""
-    ended = units.begin(UNIT, verb, _STOP)
+    ended = units.begin(UNIT, verb, STOP)
     deadline = time.monotonic() + _START
     unwell = f"systemctl {verb} ended with {ended.status}"
     while ended.status == 0 and time.monotonic() < deadline:

@@ -12,7 +12,16 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
 from ansible_collections.paas.hardening.plugins.module_utils._host import certificates, disk, files, program
 from ansible_collections.paas.hardening.plugins.module_utils._host.addresses import address_of
-from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.backends import ACCOUNT, BACKENDS, DATA, OURS, Backend, Places
+from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.backends import (
+    ACCOUNT,
+    BACKENDS,
+    DATA,
+    OURS,
+    POOLS,
+    Backend,
+    Places,
+    outlives_a_host,
+)
 from ansible_collections.paas.hardening.plugins.module_utils._host.object_server.policies import READ, WRITE
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.store import Store
 
@@ -30,6 +39,13 @@ IDENTITY_OPTIONS: Dict[str, Any] = {
     "buckets": {"type": "list", "elements": "str", "required": True},
     "rights": {"type": "str", "choices": [READ, WRITE], "default": WRITE},
 }
+# Every host of a pool goes through these, in this order; a host alone does all at once.
+ALL, GROUND, MEMBER, POOL = "all", "ground", "member", "pool"
+MEMBER_OPTIONS: Dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "address": {"type": "str", "required": True},
+    "authority": {"type": "str", "default": ""},
+}
 ARGUMENTS: Dict[str, Any] = {
     "backend": {"type": "str", "choices": sorted(BACKENDS), "default": "minio"},
     "binary": {"type": "path", "default": ""},
@@ -37,6 +53,7 @@ ARGUMENTS: Dict[str, Any] = {
     "remote_src": {"type": "bool", "default": False},
     "address": {"type": "str", "required": True},
     "listen_port": {"type": "int", "default": 9000},
+    "plain_port": {"type": "int", "default": 0},
     "names": {"type": "list", "elements": "str", "default": []},
     "region": {"type": "str", "default": "us-east-1"},
     "root_access_key": {"type": "str", "required": True, "no_log": False},
@@ -52,6 +69,10 @@ ARGUMENTS: Dict[str, Any] = {
     "identities": {"type": "list", "elements": "dict", "default": [], "options": IDENTITY_OPTIONS},
     "capacity_warning": {"type": "int", "default": 70},
     "restart": {"type": "str", "choices": ["allowed", "never"], "default": "allowed"},
+    "step": {"type": "str", "choices": [ALL, GROUND, MEMBER, POOL], "default": ALL},
+    "members": {"type": "list", "elements": "dict", "default": [], "options": MEMBER_OPTIONS},
+    "together": {"type": "bool", "default": False},
+    "lead": {"type": "bool", "default": True},
     "on_refusal": {"type": "str", "choices": ["fail", "report"], "default": "fail"},
 }
 # Credentials that are in documentation, images and word lists. Whoever scans for stores tries these first.
@@ -87,7 +108,11 @@ class Identity(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """What there has to be on one host. ``names`` are the names and addresses in the certificate, the first being the host's own."""
+    """What there has to be on one host. ``names`` are the names and addresses in the certificate, the first being the host's own.
+
+    ``plain_port`` is that of a door without TLS; 0: there is none. Of a pool ``authorities`` are those of its members, in their order, empty where one is not
+    known; ``together`` tells that all are restarted at once, and ``lead`` that this host is the one that manages buckets and identities.
+    """
 
     backend: Backend
     program: program.Wanted
@@ -102,6 +127,11 @@ class Wish(NamedTuple):
     identities: Tuple[Identity, ...]
     capacity: int
     may_restart: bool
+    plain_port: int = 0
+    step: str = ALL
+    authorities: Tuple[str, ...] = ()
+    together: bool = False
+    lead: bool = True
 
     def __repr__(self) -> str:
         return f"Wish({self.backend.name!r}, {self.places.address!r})"
@@ -109,14 +139,17 @@ class Wish(NamedTuple):
 
 def wish_of(params: Mapping[str, Any]) -> Wish:
     """Return the wish. Raises Invalid, which names the option, its value unless that is secret, and what to write instead."""
-    backend = BACKENDS[params["backend"]]
     address = address_of(params["address"], "address")
+    pool = tuple(address_of(member["address"], "members.address") for member in params["members"])
+    backend = _backend(params, pool, address)
     names = _names(params["names"], address)
     user, secret = params["root_access_key"], _root_secret(params)
     _check_keys(user, secret, "root_access_key", "root_secret_key")
-    for name, least, most in (("listen_port", 1, 65535), ("renew_before", 1, certificates.DAYS - 1), ("capacity_warning", 1, 99)):
+    for name, least, most in (("listen_port", 1, 65535), ("plain_port", 0, 65535), ("renew_before", 1, certificates.DAYS - 1), ("capacity_warning", 1, 99)):
         if not least <= params[name] <= most:
             raise Invalid(f"{name} is {params[name]}.", f"Give {least} to {most}.", name)
+    if params["plain_port"] == params["listen_port"]:
+        raise Invalid("plain_port is the same as listen_port.", "The server listens there by TLS: give another port.", "plain_port")
     if not re.fullmatch(r"[a-z0-9-]{1,32}", params["region"]):
         raise Invalid(f"region is {params['region']!r}.", "Give letters, digits and hyphens, like us-east-1.", "region")
     digest = program.digest_given(params["binary_sha256"])
@@ -127,7 +160,7 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
     return Wish(
         backend,
         program.Wanted(backend.program, digest, params["binary"] if params["remote_src"] else "", backend.title, "object_store_server"),
-        Places(address, params["listen_port"], params["region"], volumes),
+        Places(address, params["listen_port"], params["region"], volumes, pool),
         disks,
         names,
         backend.variables(user, secret, params["region"], _settings(params["settings"], backend)),
@@ -138,7 +171,34 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
         _identities(params["identities"], buckets, user),
         params["capacity_warning"],
         params["restart"] == "allowed",
+        params["plain_port"],
+        params["step"],
+        tuple(member["authority"] for member in params["members"]),
+        params["together"],
+        params["lead"],
     )
+
+
+def _backend(params: Mapping[str, Any], pool: Sequence[str], address: str) -> Backend:
+    """Return the row of the table, that of a pool where there are members. Raises Invalid for a pool that could not be, or that would die with a host."""
+    name, disks = params["backend"], len(params["data_disks"])
+    if bool(pool) != (params["step"] != ALL):
+        raise Invalid(f"step is {params['step']}, and members names {len(pool)}.", "The steps ground, member and pool are those of a pool.", "step")
+    if not pool:
+        return BACKENDS[name]
+    if name not in POOLS:
+        raise Invalid(f"{BACKENDS[name].title} is no store over several hosts.", f"Take {' or '.join(sorted(POOLS))}, or hosts that stand alone.", "backend")
+    if address not in pool or len(set(pool)) != len(pool):
+        raise Invalid("members has an address twice, or not that of this host.", "Give every host of the pool once, in the same order everywhere.", "members")
+    if not disks:
+        raise Invalid("data_disks is empty.", "A pool takes drives of its own: a system's file system is refused by it.", "data_disks")
+    if len(pool) * disks > POOLS[name].most:
+        told = f"{len(pool)} hosts with {disks} disks are {len(pool) * disks} drives"
+        raise Invalid(f"{told}, and one set has {POOLS[name].most} at most.", "Give fewer, or make several stores of them.", "data_disks")
+    if not outlives_a_host(len(pool), disks):
+        told = f"A pool of {len(pool)} host{'s' if len(pool) > 1 else ''} with {disks} disk{'s' if disks > 1 else ''} each"
+        raise Invalid(f"{told} cannot be written any more without one of them.", "Take three or more hosts, of up to four disks.", "members")
+    return POOLS[name]
 
 
 def _names(given: Sequence[str], address: str) -> Tuple[str, ...]:
