@@ -25,7 +25,7 @@ from tests.proof import Measured
 from tests.stores.liar import Liar
 from tests.stores.servers import Gateway, Minio, ObjectServer
 
-PACK = content(3 << 20)
+PACK = content(1 << 20)
 DAY = 86400
 
 
@@ -52,7 +52,7 @@ def here(tmp_path: Path) -> Path:
     folder = tmp_path / "here"
     folder.mkdir()
     point(folder, {"snapshot.db": content(100_000), "packs/one": PACK, "empty": b""}, age=DAY)
-    point(folder, {"snapshot.db": content(90_000), "packs/one": PACK, "packs/large": content(40 << 20)})
+    point(folder, {"snapshot.db": content(90_000), "packs/one": PACK, "packs/large": content(17 << 20)})
     return folder
 
 
@@ -69,7 +69,7 @@ def test_what_is_new_goes_and_comes_back(afar: Afar, here: Path, tmp_path: Path,
     assert (afar.versions(), len(predicted["plan"])) == (0, 3)
     begun = time.monotonic()
     done = good(afar.copied(here))
-    measured(figures.told(f"43 MiB copied, read back and locked, {afar.server.program}", time.monotonic() - begun, "s"))
+    measured(figures.told(f"18 MiB copied, read back and locked, {afar.server.program}", time.monotonic() - begun, "s"))
     assert done["plan"] == predicted["plan"]
     # The pack and the empty file once each: five contents in all.
     assert (done["sent"]["objects"], done["skipped"]["objects"], done["read_back"]) == (5, 1, 5)
@@ -95,7 +95,7 @@ def test_what_is_new_goes_and_comes_back(afar: Afar, here: Path, tmp_path: Path,
     assert not (empty / "repository").exists()
     begun = time.monotonic()
     done = good(afar.fetched(empty, points="all"))
-    measured(figures.told(f"43 MiB brought back and compared, {afar.server.program}", time.monotonic() - begun, "s"))
+    measured(figures.told(f"18 MiB brought back and compared, {afar.server.program}", time.monotonic() - begun, "s"))
     assert (done["plan"], done["proof"]["verdict"], done["fetched"]["objects"]) == (predicted["plan"], "pass", 6)
     assert same(here, empty)
     assert good(afar.fetched(empty, points="all"))["changed"] is False
@@ -326,7 +326,7 @@ def test_a_store_that_is_full_or_busy_or_lies(tmp_path: Path, here: Path) -> Non
             empty = elsewhere(tmp_path, here)
             assert refused(afar.fetched(empty))[0] == "NotProven"
             assert list((empty / "repository/points").iterdir()) == []
-    with Gateway(tmp_path / "small", capacity=30 << 20).running() as small:
+    with Gateway(tmp_path / "small", capacity=10 << 20).running() as small:
         full = Afar(small, tmp_path, "full").make(lock=False)
         reason, message = refused(full.copied(here, object_lock="available"))
         assert reason in ("Unavailable", "Invalid"), message

@@ -73,7 +73,7 @@ class Copying:
         self._whole, self._sample = params["verify"] == ALL, int(params["sample"])
         self._seed = int(params["seed"]) if params["seed"] is not None else random.randrange(1 << 31)
         self._judged: Dict[str, str] = {}
-        self._tried = False
+        self._tried = self._locks = False
         self._refused: Dict[str, str] = {}
 
     def observe(self) -> Observed:
@@ -101,6 +101,7 @@ class Copying:
                 "Set the wrong one: locks end by it.",
                 "bucket",
             )
+        self._locks = there.protection.locks
         if not self._tried:
             self._try_out(there)
             self._tried = True
@@ -140,7 +141,7 @@ class Copying:
         return tuple(found)
 
     def _lock(self, version: Version) -> Lock:
-        return self._place.api.lock_of(version.key, version.name) if self._locking.mode else Lock()
+        return self._place.api.lock_of(version.key, version.name) if self._locks else Lock()
 
     @staticmethod
     def _locked(lock: Lock, now: float) -> bool:

@@ -18,7 +18,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.offsite.the
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Failure, NotProven
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.scratch import private_folder
-from ansible_collections.paas.hardening.plugins.module_utils._host.stores.objects_api import COMPLIANCE, Content, Lock, Protection
+from ansible_collections.paas.hardening.plugins.module_utils._host.stores.objects_api import COMPLIANCE, Lock, Protection
 
 _DAY = 86400
 # Seconds that the encryption of one file may take.
@@ -152,7 +152,7 @@ class Sender:
         if (content.size, content.sha256) != (blob.size, blob.stored):
             raise self._place.spoilt(blob, f"{content.size} bytes of another content")
         self._proved(blob.key)
-        self._judge_lock(blob.key, content, lock)
+        self._judge_lock(blob.key, version, lock)
         return blob._replace(versions=(version,))
 
     def _document(self, key: str, body: bytes, lock: Lock) -> None:
@@ -160,13 +160,13 @@ class Sender:
         with contextlib.suppress(Conflict):
             version = self._place.api.put_bytes(key, body, lock)
         parts: List[bytes] = []
-        content = self._place.api.fetch(key, version, parts.append)
+        self._place.api.fetch(key, version, parts.append)
         if b"".join(parts) != body:
             raise NotProven(f"{key} in {self._place.api.where} is not what was put there.", "Another repository, or somebody, has this name there.", key)
-        self._judge_lock(key, content, lock)
+        self._judge_lock(key, version, lock)
 
-    def _judge_lock(self, key: str, content: Content, lock: Lock) -> None:
-        if lock.mode and content.lock.until < lock.until - _ROUNDED:
+    def _judge_lock(self, key: str, version: str, lock: Lock) -> None:
+        if lock.mode and self._place.api.lock_of(key, version).until < lock.until - _ROUNDED:
             raise NotProven(
                 f"{key} in {self._place.api.where} is not locked as it was asked to be.",
                 "The store ignores locks, or the keys lack s3:PutObjectRetention and s3:GetObjectRetention.",

@@ -119,7 +119,7 @@ class Place:
         problems: List[str] = []
         identity = ""
         if "repository" in objects:
-            found, _version, _lock = self._document(objects["repository"], read_identity, problems)
+            found, _version = self._document(objects["repository"], read_identity, problems)
             identity = found
         copies: List[Copy] = []
         damaged: List[Damaged] = []
@@ -127,7 +127,7 @@ class Place:
             manifest = _MANIFEST.fullmatch(name)
             if manifest and any(not version.marker for version in versions):
                 try:
-                    copies.append(self._copy(manifest.group(1), identity, versions, problems))
+                    copies.append(self._copy(manifest.group(1), identity, protection.locks, versions, problems))
                 except (NotProven, NotFound) as failure:
                     damaged.append(Damaged(manifest.group(1), failure.message))
         sizes = {file.sha256: file.size for point in (*points, *(copy.point for copy in copies)) for file in point.files}
@@ -167,7 +167,7 @@ class Place:
         hint = "Delete it when its content can be had from here again, and run again; and find out who changed it."
         return NotProven(f"{blob.key} in {self.api.where} holds {seen}, not what was stored: its SHA-256 differs.", hint, blob.key)
 
-    def _document(self, versions: Sequence[Version], read: Callable[[bytes, str], Read], problems: List[str]) -> Tuple[Read, str, Lock]:
+    def _document(self, versions: Sequence[Version], read: Callable[[bytes, str], Read], problems: List[str]) -> Tuple[Read, str]:
         """Read a signed document: the first version of it that is what it has to be, since nobody of us ever writes a second. Raises NotProven."""
         real = sorted((version for version in versions if not version.marker), key=lambda version: version.written)
         reason: Failure = NotProven(f"{versions[0].key} in {self.api.where} was deleted.", "Find out by whom.", versions[0].key)
@@ -176,7 +176,7 @@ class Place:
                 reason = NotProven(f"{version.key} in {self.api.where} is larger than any manifest.", "It is not from this collection.", version.key)
                 continue
             parts: List[bytes] = []
-            content = self.api.fetch(version.key, version.name, parts.append)
+            self.api.fetch(version.key, version.name, parts.append)
             where = f"{version.key} in {self.api.where}"
             try:
                 found = read(self._keys.opened(b"".join(parts), where), where)
@@ -185,10 +185,10 @@ class Place:
                 continue
             if len(versions) > 1 and (number or len(real) > 1 or len(real) < len(versions)):
                 problems.append(f"{where} was overwritten or deleted by somebody; the version that was signed is still there")
-            return found, version.name, content.lock
+            return found, version.name
         raise reason
 
-    def _copy(self, identifier: str, identity: str, versions: Sequence[Version], problems: List[str]) -> Copy:
+    def _copy(self, identifier: str, identity: str, locks: bool, versions: Sequence[Version], problems: List[str]) -> Copy:
         def read(body: bytes, where: str) -> Manifest:
             manifest = read_manifest(body, where)
             if manifest.identifier != identifier or manifest.repository != identity:
@@ -197,8 +197,9 @@ class Place:
                 raise NotProven(f"{where} was never proved: {', '.join(manifest.unproved())}.", "It counts for nothing.", identifier)
             return manifest
 
-        point, version, lock = self._document(versions, read, problems)
-        return Copy(point, self.manifest_key(point), version, lock)
+        point, version = self._document(versions, read, problems)
+        key = self.manifest_key(point)
+        return Copy(point, key, version, self.api.lock_of(key, version) if locks else Lock())
 
     def _blob(self, name: str, versions: Sequence[Version], sizes: Mapping[str, int], problems: List[str]) -> Optional[Blob]:
         """Return what a name says that an object holds, with the versions of which that can be true; None for other names."""

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Failure, NotFound, NotProven, Unauthorized, Unavailable
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Failure, Forbidden, NotFound, NotProven, Unauthorized, Unavailable
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.bucket_api import VERSIONING, BucketApi, Unsupported
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.store import Store
 
@@ -68,7 +68,6 @@ class Content(NamedTuple):
 
     size: int
     sha256: str
-    lock: Lock
 
 
 class ObjectApi(BucketApi):
@@ -106,6 +105,8 @@ class ObjectApi(BucketApi):
             return Unavailable(f"The store is full: {where}.", "Make room there; what was copied before is untouched.", bucket, status)
         if code in _REVOKED:
             return Unauthorized(f"The store does not accept the credentials: {where}.", "Give a keys_file with keys that it knows.", bucket, status)
+        if code == "InvalidRequest" and operation == "delete_object":
+            return Forbidden(f"The store refuses to delete what is locked: {where}.", "Wait until its lock has run out.", bucket, status)
         if code in _GONE and operation in ("get_object", "head_object", "put_object_retention"):
             return NotFound(f"An object is not there: {where}.", "Somebody deleted it.", bucket, status)
         return super()._meaning(answer, operation, kind, bucket)
@@ -216,12 +217,15 @@ class ObjectApi(BucketApi):
             answer["Body"].close()
         if size != int(answer["ContentLength"]):
             raise NotProven(f"{key} broke off after {size} bytes: {self.where}.", "Run again.", key)
-        return Content(size, summed.hexdigest(), _lock_in(answer))
+        return Content(size, summed.hexdigest())
 
     def lock_of(self, key: str, version: str) -> Lock:
         """Return how an object is locked. Raises NotFound."""
         given = {"VersionId": version} if version else {}
-        return _lock_in(self._do("head_object", Key=key, **given))
+        # Not every store says it to who reads the object.
+        answer = self._do("head_object", Key=key, **given)
+        until = answer.get("ObjectLockRetainUntilDate")
+        return Lock(str(answer.get("ObjectLockMode") or ""), until.timestamp() if until else 0.0, answer.get("ObjectLockLegalHoldStatus") == "ON")
 
     def lock_longer(self, key: str, version: str, lock: Lock) -> None:
         """Lock a version until later than it is."""
@@ -255,8 +259,3 @@ def _locked(lock: Lock) -> Dict[str, Any]:
     if not lock.mode:
         return {}
     return {"ObjectLockMode": lock.mode, "ObjectLockRetainUntilDate": datetime.fromtimestamp(lock.until, timezone.utc)}
-
-
-def _lock_in(answer: Mapping[str, Any]) -> Lock:
-    until = answer.get("ObjectLockRetainUntilDate")
-    return Lock(str(answer.get("ObjectLockMode") or ""), until.timestamp() if until else 0.0, answer.get("ObjectLockLegalHoldStatus") == "ON")
