@@ -47,7 +47,7 @@ def test_a_host_for_recovery_points(afar: Afar, promtool: str, tmp_path: Path) -
     assert (refused.status, "backup_repository_signing_key=created" in refused.output) == (2, True)
     variables["backup_repository_signing_key"] = "created"
     play(tmp_path, variables, "--check").ok()
-    assert not (tmp_path / "key").exists() and not (tmp_path / "kept").exists()
+    assert [name for name in ("key", "kept", "textfile", "rules.yml") if (tmp_path / name).exists()] == []
     assert play(tmp_path, variables).ok().recap()["changed"] == 4
     assert [oct((tmp_path / name).stat().st_mode & 0o777) for name in ("key", "kept", "textfile", "rules.yml")] == ["0o600", "0o700", "0o755", "0o644"]
     assert (tmp_path / "rules.yml").read_bytes() == RULES.read_bytes()
