@@ -265,7 +265,7 @@ sent:
   returned: success, with O(state=copied)
   type: dict
   sample: {"objects": 3, "bytes": 123731968}
-skipped:
+reused:
   description: Different contents of the copied points that were there already; with O(state=fetched), files that were here already.
   returned: success
   type: dict

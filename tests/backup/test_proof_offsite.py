@@ -72,7 +72,7 @@ def test_what_is_new_goes_and_comes_back(afar: Afar, here: Path, tmp_path: Path,
     measured(figures.told(f"18 MiB copied, read back and locked, {afar.server.program}", time.monotonic() - begun, "s"))
     assert done["plan"] == predicted["plan"]
     # The pack and the empty file once each: five contents in all.
-    assert (done["sent"]["objects"], done["skipped"]["objects"], done["read_back"]) == (5, 1, 5)
+    assert (done["sent"]["objects"], done["reused"]["objects"], done["read_back"]) == (5, 1, 5)
     assert sorted(entry["whole"] for entry in done["copies"]) == [True, True]
     assert all(entry["lock_mode"] == "compliance" for entry in done["copies"])
     assert 30 * DAY <= until(done) - time.time() <= 32 * DAY
@@ -88,7 +88,7 @@ def test_what_is_new_goes_and_comes_back(afar: Afar, here: Path, tmp_path: Path,
     # A further point costs what is new.
     point(here, {"snapshot.db": content(50_000), "packs/one": PACK}, age=0)
     done = good(afar.copied(here, verify="all"))
-    assert (done["sent"], done["skipped"]["objects"]) == ({"objects": 1, "bytes": 50_000}, 1)
+    assert (done["sent"], done["reused"]["objects"]) == ({"objects": 1, "bytes": 50_000}, 1)
 
     empty = elsewhere(tmp_path, here)
     predicted = good(afar.fetched(empty, check=True, points="all"))

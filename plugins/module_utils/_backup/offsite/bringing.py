@@ -43,8 +43,8 @@ class Brought:
 
     objects: int = 0
     bytes: int = 0
-    skipped_objects: int = 0
-    skipped_bytes: int = 0
+    reused_objects: int = 0
+    reused_bytes: int = 0
 
 
 class Bringing:
@@ -180,8 +180,8 @@ class Bringing:
         if known is not None and digest_of(known) == file.sha256:
             with told("linked", target):
                 os.link(known, target, follow_symlinks=False)
-            self._brought.skipped_objects += 1
-            self._brought.skipped_bytes += file.size
+            self._brought.reused_objects += 1
+            self._brought.reused_bytes += file.size
             return
         reason: Optional[NotProven] = None
         # What can be read without a key is tried first.
@@ -235,7 +235,7 @@ class Bringing:
             "brought": [point.identifier for point in last.wanted],
             "rpo_seconds": round(last.there.now - newest.instant),
             "fetched": {"objects": self._brought.objects, "bytes": self._brought.bytes},
-            "skipped": {"objects": self._brought.skipped_objects, "bytes": self._brought.skipped_bytes},
+            "reused": {"objects": self._brought.reused_objects, "bytes": self._brought.reused_bytes},
             "problems": [*last.there.problems, *(f"the copy {entry.name}: {entry.reason}" for entry in last.there.damaged)],
             "proof": Proof(tuple(checks)).as_data(),
             "warnings": [*last.there.problems, *(f"the copy {entry.name}: {entry.reason}" for entry in last.there.damaged)],

@@ -297,7 +297,7 @@ class Copying:
             "newest": self._described(newest, last) if newest else {},
             "rpo_seconds": round(last.there.now - newest.point.instant) if newest else -1,
             "sent": {"objects": sent.objects, "bytes": sent.bytes},
-            "skipped": {"objects": sent.skipped_objects, "bytes": sent.skipped_bytes},
+            "reused": {"objects": sent.reused_objects, "bytes": sent.reused_bytes},
             "read_back": sent.read_back,
             "seed": self._seed,
             "locked": [f"{copy.point.identifier} is kept until {moment(copy.lock.until)}: it is locked" for copy in kept],

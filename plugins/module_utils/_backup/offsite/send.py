@@ -33,8 +33,8 @@ class Sent:
 
     objects: int = 0
     bytes: int = 0
-    skipped_objects: int = 0
-    skipped_bytes: int = 0
+    reused_objects: int = 0
+    reused_bytes: int = 0
     read_back: int = 0
     # The names of all that was compared with its digest in this run.
     proved: Set[str] = field(default_factory=set)
@@ -98,8 +98,8 @@ class Sender:
                 # Left by a run that never came to its end: it counts once it was seen.
                 self._place.compare(blob)
                 self._proved(blob.key)
-            self.sent.skipped_objects += 1
-            self.sent.skipped_bytes += blob.size
+            self.sent.reused_objects += 1
+            self.sent.reused_bytes += blob.size
             self._lock_longer(blob, lock)
         if copy is None:
             self._document(self._place.manifest_key(point), self._of_catalogue(point), lock)
@@ -146,8 +146,8 @@ class Sender:
             self.sent.bytes += blob.size
         except Conflict:
             # Another run was quicker, or the answer to our own request was lost: what counts is what lies there.
-            self.sent.skipped_objects += 1
-            self.sent.skipped_bytes += blob.size
+            self.sent.reused_objects += 1
+            self.sent.reused_bytes += blob.size
         content = self._place.api.fetch(blob.key, version, ignore)
         if (content.size, content.sha256) != (blob.size, blob.stored):
             raise self._place.spoilt(blob, f"{content.size} bytes of another content")
