@@ -90,6 +90,8 @@ class Place:
         self.api, self._keys = api, keys
         self._prefix = f"{prefix}/" if prefix else ""
         self.name = f"{api.bucket}/{prefix}".rstrip("/")
+        # What was read once in this run, by the one version that there is of it.
+        self._read: Dict[Version, Copy] = {}
 
     def identity_key(self) -> str:
         """The name of what says which repository this is."""
@@ -197,9 +199,15 @@ class Place:
                 raise NotProven(f"{where} was never proved: {', '.join(manifest.unproved())}.", "It counts for nothing.", identifier)
             return manifest
 
+        known = self._read.get(versions[0]) if len(versions) == 1 else None
+        if known is not None and known.point.repository == identity:
+            return known
         point, version = self._document(versions, read, problems)
         key = self.manifest_key(point)
-        return Copy(point, key, version, self.api.lock_of(key, version) if locks else Lock())
+        copy = Copy(point, key, version, self.api.lock_of(key, version) if locks else Lock())
+        if len(versions) == 1:
+            self._read[versions[0]] = copy
+        return copy
 
     def _blob(self, name: str, versions: Sequence[Version], sizes: Mapping[str, int], problems: List[str]) -> Optional[Blob]:
         """Return what a name says that an object holds, with the versions of which that can be true; None for other names."""
