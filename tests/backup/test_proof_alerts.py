@@ -206,7 +206,7 @@ def afar(tmp_path: Path, report: Callable[[str], None]) -> Iterator[Afar]:
 
 
 def copied(site: Site, afar: Afar, **changed: Any) -> dict[str, Any]:
-    given = {"object_lock": "available", "max_age": "36h", "verify": "all", "metrics_file": str(site.files / "copy.prom")}
+    given = {"object_lock": "available", "max_age": "20h", "verify": "all", "metrics_file": str(site.files / "copy.prom")}
     return afar.copied(site.folder, **{**given, **changed})
 
 
@@ -216,7 +216,7 @@ def test_a_copy_that_does_not_come_is_noticed(healthy: Site, afar: Afar) -> None
     healthy.fires("BackupCopyTooOld", "BackupCopyIncomplete")
     good(copied(healthy, afar))
     healthy.fires()
-    healthy.fires("BackupCopyTooOld", later=37 * HOUR - 60, without="metrics_timestamp")
+    healthy.fires("BackupCopyTooOld", later=21 * HOUR)
 
 
 def test_a_copy_that_is_not_whole_is_noticed(healthy: Site, afar: Afar) -> None:
