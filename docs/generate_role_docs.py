@@ -40,6 +40,16 @@ ON_HOSTS: Mapping[str, Mapping[str, Any]] = {
         "etcd_server_data_disk": "/dev/vdb",
     },
     "postgres_archive": {"postgres_archive_cipher_pass_file": "/etc/paas/pgbackrest-pass"},
+    "backup_repository": {
+        "backup_repository_own_file_system": True,
+        "backup_repository_copy": {
+            "bucket": "paas-recovery-points",
+            "endpoint": "https://s3.elsewhere.example",
+            "keys_file": "/etc/paas/copy-keys",
+            "recipients": ["age1... of those who run it", "age1... on paper"],
+        },
+    },
+    "backup_monitoring": {"backup_monitoring_textfile_folder": "/var/lib/prometheus/node-exporter"},
     "host_baseline": {"host_baseline_time_servers": ["ntp1.example.com"]},
     "object_store_server": {
         "object_store_server_binary": "files/minio",

@@ -41,6 +41,7 @@ description:
 extends_documentation_fragment:
   - paas.hardening.attributes
   - paas.hardening.repository
+  - paas.hardening.retention
   - paas.hardening.backup_kinds
 author:
   - the paas.hardening contributors (@paas-hardening)
@@ -124,38 +125,6 @@ options:
     type: str
     choices: [required, reported]
     default: required
-  retention:
-    description: Which points are kept. A point stays when one rule keeps it.
-    type: dict
-    suboptions:
-      last:
-        description: So many of the newest.
-        type: int
-        default: 0
-      within:
-        description: All that are younger than this, as V(48h) or V(2w).
-        type: str
-      daily:
-        description: The newest of each of so many days that have a point. Days, weeks, months and years are those of UTC.
-        type: int
-        default: 0
-      weekly:
-        description: The newest of each of so many weeks that have a point.
-        type: int
-        default: 0
-      monthly:
-        description: The newest of each of so many months that have a point.
-        type: int
-        default: 0
-      yearly:
-        description: The newest of each of so many years that have a point.
-        type: int
-        default: 0
-      holds:
-        description: Identifiers of points that stay whatever the rules say.
-        type: list
-        elements: str
-        default: []
   lock_timeout:
     description: Seconds to wait for another run that works on the repository. When that one has made a point, nothing is left to do.
     type: int

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,11 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.catalogue i
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule import runner
 from ansible_collections.paas.hardening.plugins.module_utils._backup.signature import read_keys
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
+from lab import builds
 from tests.backup.asking import drilled, key_file, parameters
+from tests.backup.offsite import PREFIX, Afar, good
 from tests.quality.checkout import ROOT
+from tests.stores.servers import Gateway
 from tests.unit.backup.points import PASSED, manifest
 
 RULES = ROOT / "docs/backup-alerts.yml"
@@ -192,3 +195,44 @@ def test_silence_of_the_exporter_is_noticed(healthy: Site) -> None:
     healthy.fires("BackupMetricsGone", without="paas_backup")
     (healthy.files / "node.prom").write_text("# HELP node_textfile_scrape_error x\n# TYPE node_textfile_scrape_error gauge\nnode_textfile_scrape_error{} 1\n")
     healthy.fires("BackupMetricsUnreadable")
+
+
+@pytest.fixture
+def afar(tmp_path: Path, report: Callable[[str], None]) -> Iterator[Afar]:
+    """A bucket in another place, which keeps no versions: whoever has the keys can do anything there."""
+    builds.ensure(["versitygw"], report)
+    with Gateway(tmp_path / "afar").running() as server:
+        yield Afar(server, tmp_path).make(lock=False)
+
+
+def copied(site: Site, afar: Afar, **changed: Any) -> dict[str, Any]:
+    given = {"object_lock": "available", "max_age": "20h", "verify": "all", "metrics_file": str(site.files / "copy.prom")}
+    return afar.copied(site.folder, **{**given, **changed})
+
+
+def test_a_copy_that_does_not_come_is_noticed(healthy: Site, afar: Afar) -> None:
+    # An empty bucket: what there is was never copied.
+    assert copied(healthy, afar, check=True)["changed"]
+    healthy.fires("BackupCopyTooOld", "BackupCopyIncomplete")
+    good(copied(healthy, afar))
+    healthy.fires()
+    healthy.fires("BackupCopyTooOld", later=21 * HOUR)
+
+
+def test_a_copy_that_is_not_whole_is_noticed(healthy: Site, afar: Afar) -> None:
+    good(copied(healthy, afar))
+    healthy.fires()
+    (name,) = afar.keys("data/")
+    afar.server.put(afar.bucket, f"{PREFIX}/{name}", b"more")
+    assert copied(healthy, afar)["failed"]
+    healthy.fires("BackupCopyIncomplete", "BackupCopyTooOld")
+    afar.server.delete(afar.bucket, f"{PREFIX}/{name}")
+    assert good(copied(healthy, afar, check=True))["changed"]
+    healthy.fires("BackupCopyIncomplete", "BackupCopyTooOld")
+    good(copied(healthy, afar))
+    healthy.fires()
+    # Keys that were revoked: the run fails, and nothing else can be said.
+    secret, afar.server.secret_key = afar.server.secret_key, "0" * 40
+    assert copied(healthy, afar)["failed"]
+    afar.server.secret_key = secret
+    healthy.fires("BackupCopyIncomplete")

@@ -39,7 +39,7 @@ _MANIFEST, _IDENTITY, _LOCK, _POINTS, _WORK = "manifest", "repository", "lock", 
 # A repository may be a whole file system.
 _EXPECTED = frozenset({_IDENTITY, _LOCK, _POINTS, _WORK, "lost+found"})
 # Bytes. A manifest names a few files; a larger one is none.
-_LARGEST_DOCUMENT = 16 << 20
+LARGEST_DOCUMENT = 16 << 20
 # Seconds between two tries to have the lock.
 _LOOK = 0.2
 
@@ -124,11 +124,20 @@ class Catalogue:
         """Return where the files of a point lie."""
         return self._path(_POINTS, point.identifier)
 
+    def signed_manifest(self, point: Manifest) -> bytes:
+        """Return the manifest of a point as it was signed."""
+        return self._content(self._path(_POINTS, point.identifier, _MANIFEST))
+
+    def signed_identity(self) -> bytes:
+        """Return what says which repository this is, as it was signed."""
+        return self._content(self._path(_IDENTITY))
+
     @contextmanager
-    def writing(self, deadline: Deadline) -> Iterator[Writer]:
+    def writing(self, deadline: Deadline, identity: str = "") -> Iterator[Writer]:
         """Lock out other writers of this machine, make the repository where there is none, and clear away what interrupted runs left.
 
-        Raises TimedOut when another run holds the lock until the deadline. The lock ends with us, however we end.
+        A new one gets the ``identity``, where its points come from another place, or one of its own. Raises TimedOut when another run holds the lock until
+        the deadline. The lock ends with us, however we end.
         """
         make_folder(self.folder)
         self._check_folder()
@@ -138,7 +147,7 @@ class Catalogue:
             writer = Writer(self)
             writer.sweep()
             if not self._identity():
-                writer.found()
+                writer.found(identity or secrets.token_hex(16))
             yield writer
 
     def _path(self, *names: str) -> str:
@@ -161,22 +170,20 @@ class Catalogue:
                 return []
 
     def _document(self, path: str) -> bytes:
+        return self.keys.opened(self._content(path), path)
+
+    def _content(self, path: str) -> bytes:
         with told("read", path):
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             with os.fdopen(descriptor, "rb") as file:
-                content = file.read(_LARGEST_DOCUMENT + 1)
-        if len(content) > _LARGEST_DOCUMENT:
+                content = file.read(LARGEST_DOCUMENT + 1)
+        if len(content) > LARGEST_DOCUMENT:
             raise NotProven(f"{path} is larger than any manifest.", "It is not from this collection.", path)
-        return self.keys.opened(content, path)
+        return content
 
     def _identity(self) -> str:
         path = self._path(_IDENTITY)
-        if not os.path.lexists(path):
-            return ""
-        data = json.loads(self._document(path))
-        if data.get("document") != "repository" or data.get("format") != FORMAT:
-            raise NotProven(f"{path} is no repository of format {FORMAT}.", "A newer collection wrote it: use that one.", path)
-        return str(data["identity"])
+        return read_identity(self._document(path), path) if os.path.lexists(path) else ""
 
     def _point(self, name: str, identity: str) -> Manifest:
         """Read one point. Raises a failure that says in what it is torn, changed, foreign or unproved."""
@@ -242,11 +249,11 @@ class Writer:
         self._points = os.path.join(catalogue.folder, _POINTS)
         self._work = os.path.join(catalogue.folder, _WORK)
 
-    def found(self) -> None:
+    def found(self, identity: str) -> None:
         """Give the repository its identity. A repository that has points has one, or cannot be believed."""
         if os.listdir(self._points):
             self._catalogue.read()
-        body = json.dumps({"document": "repository", "format": FORMAT, "identity": secrets.token_hex(16)}).encode("ascii") + b"\n"
+        body = json.dumps({"document": "repository", "format": FORMAT, "identity": identity}).encode("ascii") + b"\n"
         path = os.path.join(self._work, _IDENTITY)
         write_file(path, self._catalogue.keys.current.sign(body))
         move(path, os.path.join(self._catalogue.folder, _IDENTITY))
@@ -265,11 +272,11 @@ class Writer:
         return names
 
     @contextmanager
-    def stage(self) -> Iterator[Stage]:
-        """Begin a point. What is not published is removed at the end; when we are ended before that, the next run does it."""
+    def stage(self, identifier: str = "") -> Iterator[Stage]:
+        """Begin a point, a new one unless it is named. What is not published is removed at the end; when we are ended before that, the next run does it."""
         with told("listed", self._points):
             taken = [sequence_of(name) for name in os.listdir(self._points) if IDENTIFIER.fullmatch(name)]
-        identifier = f"{max(taken, default=0) + 1:08d}-{secrets.token_hex(4)}"
+        identifier = identifier or f"{max(taken, default=0) + 1:08d}-{secrets.token_hex(4)}"
         with self._busy(f"point-{identifier}") as folder:
             yield Stage(identifier, folder)
 
@@ -316,6 +323,17 @@ class Writer:
         doomed = os.path.join(self._work, f"removed-{point.identifier}")
         move(path, doomed)
         remove_tree(doomed)
+
+
+def read_identity(body: bytes, what: str) -> str:
+    """Return the identity that a signed document gives to a repository; ``what`` names it in errors. Raises NotProven for another document."""
+    try:
+        data = json.loads(body)
+        if data["document"] == "repository" and data["format"] == FORMAT:
+            return str(data["identity"])
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise NotProven(f"{what} is no repository of format {FORMAT}.", "A newer collection wrote it: use that one.", what)
 
 
 def _settled(points: List[Manifest], damaged: List[Damaged]) -> Tuple[Tuple[Manifest, ...], Tuple[Damaged, ...]]:

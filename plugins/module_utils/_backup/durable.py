@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 from contextlib import contextmanager
-from typing import Iterator, List, Tuple
+from typing import Callable, Iterator, List, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotProven, of_system
 
@@ -56,15 +56,28 @@ def _flush(path: str, flags: int) -> None:
 
 def write_file(path: str, content: bytes) -> None:
     """Write a new file, and flush it. Its name survives a power cut once its folder is flushed."""
+    with write_pieces(path) as write:
+        write(content)
+
+
+@contextmanager
+def write_pieces(path: str) -> Iterator[Callable[[bytes], None]]:
+    """Do the same with content that comes in pieces: each is given to what is yielded. What was begun stays when that fails."""
     with told("written", path):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
-        try:
+
+    def write(content: bytes) -> None:
+        with told("written", path):
             rest = memoryview(content)
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
+
+    try:
+        yield write
+        with told("written", path):
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def move(source: str, target: str) -> None:

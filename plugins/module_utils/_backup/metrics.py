@@ -31,6 +31,12 @@ _HELP = {
     "paas_backup_drill_success": "Whether that came out as promised.",
     "paas_backup_drill_point_timestamp_seconds": "The moment of the point that was tried, 0 when it could not be read.",
     "paas_backup_drill_restore_seconds": "How long it took to have a kind back.",
+    "paas_backup_copy_timestamp_seconds": "When a run last looked at the copy in another place.",
+    "paas_backup_copy_success": "Whether that run came to its end.",
+    "paas_backup_copy_interval_seconds": "How old the newest copied point may be.",
+    "paas_backup_copy_missing": "Points that are not there, or not whole, and objects there that are not what was stored.",
+    "paas_backup_copy_point_timestamp_seconds": "The moment whose data the newest whole copy holds at least, 0 when there is none.",
+    "paas_backup_copy_locked_until_timestamp_seconds": "Until when nobody can delete the newest copy, 0 when anybody can.",
 }
 
 
@@ -42,6 +48,15 @@ class Ran:
     succeeded: bool
     last_success: float
     interval: float
+
+
+@dataclass(frozen=True)
+class Copies:
+    """What a copy in another place lacks, the moment of its newest whole point and until when that is locked, in seconds since 1970, 0 for neither."""
+
+    missing: int
+    newest: float
+    locked_until: float
 
 
 @dataclass
@@ -89,6 +104,19 @@ def of_drill(folder: str, now: float, instant: Optional[float], seconds: Mapping
     text.add("paas_backup_drill_point_timestamp_seconds", instant or 0.0)
     for kind, took in sorted(seconds.items()):
         text.add("paas_backup_drill_restore_seconds", took, kind)
+    return str(text)
+
+
+def of_copy(folder: str, now: float, interval: float, seen: Optional[Copies]) -> str:
+    """Return how far a repository is copied to another place; only that the run failed when nothing was ``seen``. Pure."""
+    text = _Text(folder)
+    text.add("paas_backup_copy_timestamp_seconds", now)
+    text.add("paas_backup_copy_success", int(seen is not None))
+    text.add("paas_backup_copy_interval_seconds", interval)
+    if seen is not None:
+        text.add("paas_backup_copy_missing", seen.missing)
+        text.add("paas_backup_copy_point_timestamp_seconds", seen.newest)
+        text.add("paas_backup_copy_locked_until_timestamp_seconds", seen.locked_until)
     return str(text)
 
 

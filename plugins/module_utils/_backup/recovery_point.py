@@ -49,6 +49,15 @@ REPOSITORY_ARGUMENTS: Dict[str, Any] = {
 # In the order in which they are taken: what a row of the database names has to be in the buckets, so these come last.
 KINDS = ("etcd", "postgres", "objects", "secrets", "volumes", "buckets")
 _RULES = ("last", "daily", "weekly", "monthly", "yearly")
+RETENTION_ARGUMENT: Dict[str, Any] = {
+    "type": "dict",
+    "options": {
+        **{name: {"type": "int", "default": 0} for name in _RULES},
+        "within": {"type": "str"},
+        "holds": {"type": "list", "elements": "str", "default": []},
+    },
+    "apply_defaults": True,
+}
 ARGUMENTS: Dict[str, Any] = merge(
     REPOSITORY_ARGUMENTS,
     {
@@ -63,15 +72,7 @@ ARGUMENTS: Dict[str, Any] = merge(
         "postgres": {"type": "dict", "options": POSTGRES_ARGUMENTS, "apply_defaults": True},
         "secrets": {"type": "dict", "options": SECRETS_ARGUMENTS, "apply_defaults": True, "no_log": False},
         "volumes": {"type": "dict", "options": VOLUMES_ARGUMENTS, "apply_defaults": True},
-        "retention": {
-            "type": "dict",
-            "options": {
-                **{name: {"type": "int", "default": 0} for name in _RULES},
-                "within": {"type": "str"},
-                "holds": {"type": "list", "elements": "str", "default": []},
-            },
-            "apply_defaults": True,
-        },
+        "retention": RETENTION_ARGUMENT,
         "lock_timeout": {"type": "int", "default": 600},
     },
 )
@@ -132,7 +133,7 @@ class RecoveryPoint:
     def __init__(self, params: Mapping[str, Any]) -> None:
         self._catalogue = repository(params)
         self._max_age = seconds_of(params["max_age"], "max_age")
-        self._policy = _policy(params["retention"])
+        self._policy = policy_of(params["retention"])
         self._lock_timeout = params["lock_timeout"]
         if not params["kinds"]:
             raise Invalid("kinds is empty.", "Name what is to be kept, for example [etcd].", "kinds")
@@ -265,7 +266,7 @@ class RecoveryPoint:
 
     def _decisions(self, observed: Observed) -> List[Decision]:
         """What becomes of each point, the coming one counted in."""
-        held = [_held(point) for point in observed.listing.points]
+        held = [held_of(point) for point in observed.listing.points]
         if observed.satisfied is None:
             number = max((point.sequence for point in held), default=0) + 1
             held.append(Held(_COMING, number, observed.now, self._wanted))
@@ -309,7 +310,7 @@ class RecoveryPoint:
     def _remove(self, writer: Writer, listing: Listing, identifier: str) -> None:
         """Remove a point of which the same is still true under the lock; and nothing goes unless the newest point is whole."""
         now = time.time()
-        decisions = decide([_held(point) for point in listing.points], self._policy, now)
+        decisions = decide([held_of(point) for point in listing.points], self._policy, now)
         gone = {decision.identifier for decision in decisions if not decision.kept}
         point = next((point for point in listing.points if point.identifier == identifier), None)
         newest = fitting(listing.points, self._wanted, 0.0, now)
@@ -321,11 +322,13 @@ class RecoveryPoint:
             archived.tidy()
 
 
-def _held(point: Manifest) -> Held:
+def held_of(point: Manifest) -> Held:
+    """Return a point as retention sees it."""
     return Held(point.identifier, point.sequence, point.instant, frozenset(point.kinds), True, point.parents)
 
 
-def _policy(options: Mapping[str, Any]) -> Policy:
+def policy_of(options: Mapping[str, Any]) -> Policy:
+    """Return the policy that the option retention asks for. Raises Invalid."""
     within = seconds_of(options["within"], "retention.within") if options["within"] else 0.0
     return Policy(within=within, holds=frozenset(options["holds"]), **{name: options[name] for name in _RULES})
 

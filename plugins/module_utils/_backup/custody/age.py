@@ -25,6 +25,7 @@ _INSTALL = "Install it (Debian: age), or give its path with secrets.age."
 _RECIPIENT = re.compile(r"age1[0-9a-z]{20,2000}|ssh-(?:ed25519|rsa) [0-9A-Za-z+/=]{40,2000}(?: .{0,200})?")
 _IDENTITY = re.compile(r"AGE-SECRET-KEY-|AGE-PLUGIN-|PRIVATE KEY")
 _OLDEST = (1, 0)
+_WRONG_KEY = "Is it the key of one of the recipients, and is the file whole?"
 # The format: its first line, a line for each recipient, one with a sum, then a nonce and pieces with a sum of their own.
 _FIRST, _STANZA, _SUM = b"age-encryption.org/v1", b"-> ", b"--- "
 # A line for nobody, by which some programs keep others from relying on what they know.
@@ -43,15 +44,16 @@ class Engine:
 
     def encrypt(self, content: bytes, recipients: Sequence[str], target: str, deadline: Deadline) -> None:
         """Encrypt to all recipients, into a new file. The content goes through a pipe, and nowhere else. Raises Invalid for a recipient that is none."""
-        command = [self.path, *(word for recipient in recipients for word in ("--recipient", recipient))]
-        with told("written", target):
-            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            # Its output is a file of ours: what it is given as a path it would write with modes of its own.
-            process = _start(command, descriptor)
-        finally:
-            os.close(descriptor)
-        _finished(process, content, deadline, "Look at secrets.recipients.")
+        _into([self.path, *_to(recipients)], target, content, deadline, "Look at secrets.recipients.")
+
+    def encrypt_file(self, source: str, recipients: Sequence[str], target: str, deadline: Deadline) -> None:
+        """Encrypt a file of any size to all recipients, into a new file. Raises Invalid for a recipient that is none."""
+        _into([self.path, *_to(recipients), os.path.abspath(source)], target, b"", deadline, "Look at recipients.")
+
+    def decrypt_file(self, source: str, identity: str, target: str, deadline: Deadline) -> None:
+        """Decrypt a file of any size into a new file. Raises Invalid when the key opens it not; what is in the target then is worth nothing."""
+        command = [self.path, "--decrypt", "--identity", os.path.abspath(identity), os.path.abspath(source)]
+        _into(command, target, b"", deadline, _WRONG_KEY)
 
     def digest_inside(self, path: str, identity: str, deadline: Deadline) -> str:
         """Return the SHA-256 of what an encrypted file holds, which is in memory for a moment and nowhere else. Raises Invalid when the key opens it not."""
@@ -60,7 +62,23 @@ class Engine:
     def content_inside(self, path: str, identity: str, deadline: Deadline) -> bytes:
         """Return what an encrypted file holds. Nothing of it may be shown. Raises Invalid when the key opens it not."""
         command = [self.path, "--decrypt", "--identity", os.path.abspath(identity), os.path.abspath(path)]
-        return _finished(_start(command, subprocess.PIPE), b"", deadline, "Is it the key of one of the recipients, and is the file whole?")
+        return _finished(_start(command, subprocess.PIPE), b"", deadline, _WRONG_KEY)
+
+
+def _to(recipients: Sequence[str]) -> List[str]:
+    return [word for recipient in recipients for word in ("--recipient", recipient)]
+
+
+def _into(command: List[str], target: str, content: bytes, deadline: Deadline, hint: str) -> None:
+    """Run age with its output in a new file."""
+    with told("written", target):
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        # Its output is a file of ours: what it is given as a path it would write with modes of its own.
+        process = _start(command, descriptor)
+    finally:
+        os.close(descriptor)
+    _finished(process, content, deadline, hint)
 
 
 def _start(command: List[str], output: int) -> subprocess.Popen[bytes]:
@@ -104,25 +122,21 @@ def find(given: str = "") -> Engine:
     return Engine(os.path.abspath(path), found.group(0))
 
 
-def check_recipients(recipients: Sequence[str]) -> None:
+def check_recipients(recipients: Sequence[str], option: str = "secrets.recipients") -> None:
     """Refuse recipients that are none, too few, or given twice. Raises Invalid, which never shows what may be a private key."""
     for number, recipient in enumerate(recipients, 1):
         if _IDENTITY.search(recipient):
-            raise Invalid(
-                f"Number {number} of secrets.recipients is secret.", "Give the public key: this one must not be on this machine.", "secrets.recipients"
-            )
+            raise Invalid(f"Number {number} of {option} is secret.", "Give the public key: this one must not be on this machine.", option)
         if not _RECIPIENT.fullmatch(recipient):
-            raise Invalid(
-                f"Number {number} of secrets.recipients is no recipient of age.", "Give public keys: age1..., or ssh-ed25519 ...", "secrets.recipients"
-            )
+            raise Invalid(f"Number {number} of {option} is no recipient of age.", "Give public keys: age1..., or ssh-ed25519 ...", option)
     different = {" ".join(recipient.split(" ")[:2]) for recipient in recipients}
     if len(different) < len(recipients):
-        raise Invalid("secrets.recipients has one key twice.", "Give keys that are kept in different places.", "secrets.recipients")
+        raise Invalid(f"{option} has one key twice.", "Give keys that are kept in different places.", option)
     if len(different) < FEWEST:
         raise Invalid(
-            f"secrets.recipients has {len(different)}, fewer than {FEWEST}.",
+            f"{option} has {len(different)}, fewer than {FEWEST}.",
             "Give one for those who run the platform, and one that is kept on paper: who loses the only key loses every point.",
-            "secrets.recipients",
+            option,
         )
 
 

@@ -16,6 +16,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.pac
 from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import remove_tree, told
 from ansible_collections.paas.hardening.plugins.module_utils._backup.manifest import Manifest
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.restorer import API, CONTENT, Outcome
+from ansible_collections.paas.hardening.plugins.module_utils._backup.store_keys import read_store_keys
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotFound, NotProven, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Proof
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Ref
@@ -40,9 +41,9 @@ _REMOTE = "store"
 # Objects and bytes that lie in the scratch folder at once.
 _BATCH_OBJECTS, _BATCH_BYTES = 5000, 1 << 30
 _PARALLEL = 8
+_LONGEST_KEY = 4096
 _LINE = re.compile(rb"([0-9a-f]{64})  (.+)")
 _PARTLY = "a part of it"
-_LONGEST_KEY = 4096
 # As which symbols rclone spells control characters, in keys and not in names of files.
 _CONTROLS = {**{0x2400 + number: number for number in range(1, 32)}, 0x2421: 0x7F}
 _SWITCH = (
@@ -59,7 +60,7 @@ class BucketsRestore:
     def __init__(self, options: Mapping[str, Any], point: Manifest, folder: str) -> None:
         if not options["endpoint"]:
             raise Invalid("buckets.endpoint is missing.", "Give the URL of the store, and keys that may make buckets there.", "buckets.endpoint")
-        keys = _keys(options["keys_file"] or "")
+        keys = read_store_keys(options["keys_file"] or "", "buckets.keys_file")
         self._store = Store("s3", options["endpoint"], options["region"], *keys, ca_file=options["ca_file"] or "")
         self._about: Mapping[str, Any] = point.kinds["buckets"]["buckets"]
         strangers = sorted(set(options["names"]) - set(self._about))
@@ -238,21 +239,6 @@ def _write(packs: Packs, kept: Kept, place: str) -> bool:
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
         return False
     return True
-
-
-def _keys(path: str) -> Tuple[str, str]:
-    """Read access key and secret key, one a line, from a file of ours. Raises Invalid."""
-    hint = "Give a file of yours, with the access key in its first line and the secret key in the second; chmod 600."
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read(_LONGEST_KEY).splitlines()
-            open_to_others = os.fstat(file.fileno()).st_mode & 0o077
-    except (OSError, UnicodeDecodeError):
-        raise Invalid(f"buckets.keys_file {path or 'is missing'} cannot be read.", hint, "buckets.keys_file") from None
-    if open_to_others or len(lines) < 2:
-        what = "is open to other users" if open_to_others else "does not have two lines"
-        raise Invalid(f"buckets.keys_file {path} {what}.", hint, "buckets.keys_file")
-    return lines[0].strip(), lines[1].strip()
 
 
 def _check(what: str, expected: str, observed: str) -> Check:
