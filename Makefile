@@ -121,7 +121,7 @@ molecule: setup ## Each role for hosts in Molecule, on real systemd hosts
 
 proof-hosts: setup ## The roles for hosts on real systemd hosts: check, twice, from outside, after a reboot, after every fault; and Molecule
 	@command -v nmap >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends nmap >/dev/null; }
-	@$(PYTEST) --proof build/proof-hosts.json tests/hosts tests/deis_v1 tests/lab/test_hosts.py tests/moves/test_proof_one_inventory.py
+	@$(PYTEST) --proof build/proof-hosts.json tests/hosts tests/deis_v1 tests/lab/test_hosts.py tests/moves/test_proof_one_inventory*.py
 
 proof-backup: setup ## Backups: killed at every call, every program lying, bits flipped, holes in the log; full counts
 	@PAAS_BACKUP_PROOF=1 $(PYTEST) --proof build/proof-backup.json tests/backup tests/unit/backup
