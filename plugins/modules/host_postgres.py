@@ -300,7 +300,7 @@ server:
       returned: success
       sample: "15.13"
 past:
-  description: The timelines of a primary, in the form that RV(primary.past) takes.
+  description: The timelines of a primary, in the form that O(primary.past) takes.
   returned: success, of a primary that answers
   type: dict
   contains:

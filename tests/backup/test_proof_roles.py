@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from lab import builds
 from tests.backup.offsite import Afar, point
@@ -27,10 +26,7 @@ def afar(tmp_path: Path, report: Callable[[str], None]) -> Iterator[Afar]:
 
 def play(folder: Path, variables: dict[str, Any], *arguments: str) -> Run:
     """Both roles on this machine."""
-    file = folder / "roles.yml"
-    roles = ["paas.hardening.backup_repository", "paas.hardening.backup_monitoring"]
-    file.write_text(yaml.safe_dump([{"hosts": "localhost", "connection": "local", "gather_facts": False, "roles": roles}]))
-    return run_playbook(folder, file, *arguments, variables=variables)
+    return run_playbook(folder, "paas.hardening.backup_host", *arguments, variables=variables)
 
 
 def test_a_host_for_recovery_points(afar: Afar, promtool: str, tmp_path: Path) -> None:

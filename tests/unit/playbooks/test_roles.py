@@ -127,8 +127,10 @@ def documentation(module: str) -> dict[str, Any]:
     document = yaml.safe_load(constant(ROOT / "plugins/modules" / f"{module}.py", "DOCUMENTATION"))
     options: dict[str, Any] = {}
     for fragment in document["extends_documentation_fragment"]:
-        file = importlib.import_module(f"{PLUGINS}.doc_fragments.{fragment.rpartition('.')[2]}")
-        options |= yaml.safe_load(file.ModuleDocFragment.DOCUMENTATION).get("options") or {}
+        # NAMESPACE.COLLECTION.FILE, and after it the part of the file where that is not its first.
+        file, part = [*fragment.split(".")[2:], "documentation"][:2]
+        known = importlib.import_module(f"{PLUGINS}.doc_fragments.{file}").ModuleDocFragment
+        options |= yaml.safe_load(getattr(known, part.upper())).get("options") or {}
     return options | (document.get("options") or {})
 
 

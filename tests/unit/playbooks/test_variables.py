@@ -159,11 +159,11 @@ def test_every_role_that_runs_is_checked() -> None:
     plays = yaml.safe_load((PLAYBOOKS / "harden.yml").read_text())
     (work,) = plays[-1]["tasks"]
     roles = sorted(task["ansible.builtin.import_role"]["name"].rpartition(".")[2] for task in work["block"] if "ansible.builtin.import_role" in task)
-    hosts, backups, first = (
+    hosts, backups, keepers, first = (
         {entry["role"].rpartition(".")[2] for play in yaml.safe_load((PLAYBOOKS / name).read_text()) for entry in play.get("roles", ())}
-        for name in ("hosts.yml", "backup.yml", "deis_v1.yml")
+        for name in ("hosts.yml", "backup.yml", "backup_host.yml", "deis_v1.yml")
     )
-    assert sorted({*roles, *hosts, *backups, *first}) == sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+    assert sorted({*roles, *hosts, *backups, *keepers, *first}) == sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
     assert not (hosts | backups) & set(roles)
     ((first, check),) = [
         (number, task) for number, entry in enumerate(plays) for task in entry.get("tasks", ()) if task["name"].startswith("Check every variable")
