@@ -166,7 +166,7 @@ def install(
             gateway.apply_data_plane(cluster, place.namespace)
     with steps.step(f"{name}: answers"):
         wait_until_answering(cluster, name, PATIENCE, namespace=place.namespace)
-    if administrator and not place.administrator_file.exists():
+    if administrator:
         with steps.step(f"{name}: first administrator"):
             _register_administrator(place)
     return place
@@ -274,13 +274,20 @@ def _complete(workload: Mapping[str, Any]) -> bool:
 
 
 def _register_administrator(place: Installation) -> None:
-    """Make the first user, who owns the platform, through the platform's own door; Drycc's is made by its chart out of the values."""
+    """Make the first user, who owns the platform, through the platform's own door; Drycc's is made by its chart out of the values.
+
+    A lab that was down can come back with an empty database, as its volumes are its pods' own. Then the same user is made again.
+    """
     if place.is_drycc:
         passport = charts.merged(charts.effective_values(place.folder / "chart"), yaml.safe_load(place.values_file.read_text()))["passport"]
         paths.write_json(place.administrator_file, {"username": passport["adminUsername"], "password": passport["adminPassword"]})
         return
-    person = {"username": "admin", "password": secrets.token_hex(16), "email": f"admin@{place.domain}"}
+    kept = paths.read_json(place.administrator_file, {})
+    person = {"username": "admin", "password": secrets.token_hex(16), "email": f"admin@{place.domain}", **kept}
     answer = place.ask(place.hosts[0], "POST", "/v2/auth/register/", person)
+    # Known already, or closed for everybody but the first.
+    if kept and answer.status in (400, 403):
+        return
     if answer.status != 201 or not json.loads(answer.body)["is_superuser"]:
         raise LabError(f"{place.name}: the first user was not made an administrator: the answer was {answer.status}")
     paths.write_json(place.administrator_file, {key: person[key] for key in ("username", "password")})
