@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime
 import os
 import ssl
-import time
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area
@@ -32,6 +31,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.host_serv
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, Refused, RolloutFailed
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, UNKNOWN, Check, Proof, Source
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Change, Plan, Ref
+from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
 from ansible_collections.paas.hardening.plugins.module_utils._host import accounts, certificates, disk, files, packages, program, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.addresses import require_own
@@ -143,19 +143,18 @@ class ObjectStore(HostServer[Observed]):
         """Wait until a pool is well whose members have just begun. Raises RolloutFailed."""
         if self._wish.step != POOL or self._seen is None or self._seen.service.process is None:
             return 0.0
-        begun = time.monotonic()
+        deadline = Deadline(_POOL_PATIENCE)
         with self._client(anonymous=True) as client:
             unwell = service.illness(client, self._wish.backend.health)
             # What was seen of one that was ill is history, however short that was.
             waited = bool(unwell or (self._seen.pool and self._seen.pool.illness))
-            while unwell and time.monotonic() < begun + _POOL_PATIENCE:
-                time.sleep(_PAUSE)
+            while unwell and deadline.pause(_PAUSE):
                 unwell = service.illness(client, self._wish.backend.health)
         if unwell:
             hint = f"Are enough of its hosts up, and do they reach each other? Ask each: journalctl -u {UNIT}"
             raise RolloutFailed(f"The pool does not come up ({unwell}): {units.journal(UNIT)}", hint, subject=UNIT)
         program.forget_former()
-        return time.monotonic() - begun if waited else 0.0
+        return deadline.passed if waited else 0.0
 
     def _planned(self, observed: Observed) -> Tuple[AreaPlanner, Plan]:
         planner = Planner(self._wish)
@@ -274,13 +273,12 @@ class ObjectStore(HostServer[Observed]):
         """Wait until the pool can spare this member, if it is one. Raises Refused."""
         if self._wish.step != POOL:
             return
-        deadline = time.monotonic() + _POOL_PATIENCE
+        deadline = Deadline(_POOL_PATIENCE)
         with self._client(anonymous=True) as client:
             while not pool.may_go(client):
-                if time.monotonic() > deadline:
+                if not deadline.pause(_PAUSE):
                     message = "Without this member the pool could not be written, so it is not restarted."
                     raise Refused(message, "See to the members and drives that are missing first.", subject=UNIT)
-                time.sleep(_PAUSE)
 
     def _apply_door(self, observed: Observed, ref: Ref, changes: Sequence[Change]) -> None:
         if self._wish.plain_port:

@@ -302,7 +302,7 @@ class Planner(AreaPlanner):
         known += [f"etcd {self._seen.door.release}"] if self._seen.door.release.startswith(("2", "0")) else []
         release = self._tree.value(facts.VERSION)
         hint = f"Move the applications to a platform that is maintained (Drycc, or Hephy). Left to people: {'; '.join(facts.LEFT_TO_PEOPLE)}."
-        text = f"Nobody mends Deis v1{f' ({release})' if release else ''} any more, CoreOS and fleet neither"
+        text = f"Nobody mends {facts.TITLE}{f' ({release})' if release else ''} any more, CoreOS and fleet neither"
         self._remark(LEAVE, f"{text}{f': {_some(known)} run here' if known else ''}.", hint)
 
 

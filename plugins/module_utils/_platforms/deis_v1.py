@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Dict, NamedTuple, Tuple
 
+TITLE = "Deis v1"
 ROOT = "/deis"
 # How a value is written. What is a switch for nginx is on or off, what confd compares is true or false, what Python reads is 1 or 0.
 TEXT, FLAG, SWITCH, BIT, NUMBER, WORDS, COMMAS, PEM = "text", "flag", "switch", "bit", "number", "words", "commas", "pem"
