@@ -65,6 +65,16 @@ def test_no_administrator(hephy: Installed, taken: str, given: str, words: str) 
     assert succeeded(attempt(hephy, REGISTRATION, check=True))["changed"] is True
 
 
+def test_a_door_that_waits_for_its_first_administrator(hephy: Installed) -> None:
+    sql(hephy, "update auth_user set is_superuser = false where is_superuser")
+    try:
+        told = failure(attempt(hephy, REGISTRATION, require_administrator=False), "NotProven")
+    finally:
+        sql(hephy, "update auth_user set is_superuser = true where username = 'admin'")
+    assert "open: 400, asks for the fields of a new account" in told
+    assert "who registers first becomes one" in told
+
+
 @contextmanager
 def database_away(platform: Installed) -> Iterator[None]:
     """The database runs on, but is not ready: nobody is led to it, as when its node hangs."""

@@ -35,6 +35,7 @@ RECOMMENDATION = Recommendation(
     ),
 )
 _CLOSING = ("admin_only", "disabled")
+_FIRST_COMES = "so it answers as long as no administrator exists, whatever the mode: who registers first becomes one"
 _MOST_PODS_PROBED = 3
 
 
@@ -132,7 +133,8 @@ class RegistrationControl:
         expected = "open" if params["mode"] == "enabled" and not _closed_by(observed.workload, facts) else "closed"
         deadline = Deadline(site.connection.retry_seconds)
         pods = patiently(lambda: ready_pods(site.objects, observed.workload), bool, deadline)[:_MOST_PODS_PROBED]
-        return Proof(tuple(_knock(site, facts.door, pod, expected, deadline) for pod in pods))
+        why_open = _FIRST_COMES if facts.first_user_is_administrator and params["mode"] == "admin_only" else ""
+        return Proof(tuple(_knock(site, facts.door, pod, expected, deadline, why_open) for pod in pods))
 
     def describe(self, platform: Platform, params: Mapping[str, Any], observed: Observed) -> Tuple[str, str, str]:
         facts = platform.registration
@@ -208,7 +210,8 @@ def _database_is_outside(platform: Platform, workload: Mapping[str, Any]) -> boo
     return address is not None and facts.bundled.name not in address
 
 
-def _knock(site: Site, door: Door, pod: Mapping[str, Any], expected: str, deadline: Deadline) -> Check:
+def _knock(site: Site, door: Door, pod: Mapping[str, Any], expected: str, deadline: Deadline, why_open: str) -> Check:
+    """Ask one pod's door. ``why_open`` is what is said of one that is open against what is expected."""
     name = pod["metadata"]["name"]
     what = f"{door.method} {door.path} on pod {name}"
     headers = {"Content-Type": "application/json"} if door.body is not None else {}
@@ -222,7 +225,8 @@ def _knock(site: Site, door: Door, pod: Mapping[str, Any], expected: str, deadli
         return Check(what, expected, f"no answer ({error.message})", UNKNOWN)
     means, text = read_answer(door, answer)
     verdict = UNKNOWN if means == "unknown" else PASS if means == expected else FAIL
-    return Check(what, expected, f"{means}: {text}", verdict)
+    reason = f" ({why_open})" if why_open and means == "open" and verdict == FAIL else ""
+    return Check(what, expected, f"{means}: {text}{reason}", verdict)
 
 
 def read_answer(door: Door, answer: HttpAnswer) -> Tuple[str, str]:

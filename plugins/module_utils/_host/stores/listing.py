@@ -28,6 +28,8 @@ _REMOTE = "store"
 _ANSWER_HEAD = 120
 _PARTS_OF_TIME = ((0, 4), (5, 7), (8, 10), (11, 13), (14, 16), (17, 19))
 _FLAGS = ("--recursive", "--no-mimetype", "--use-server-modtime")
+# A listing leaves nothing but garbage: collected more rarely it costs a fifth less time, and some tens of MiB more in rclone.
+_SETTINGS = {"GOGC": "400"}
 # rclone takes these for its own quoting, and for the dots of a path.
 _QUOTE = "\u201b".encode()
 _DOTS = ("\uff0e".encode(), "\uff0e\uff0e".encode())
@@ -93,7 +95,7 @@ def list_bucket(
     digests = ("--hash", "--hash-type=md5") if store.lists_digests else ()
     try:
         words = ("lsjson", f"{_REMOTE}:{bucket}", *_FLAGS, *digests)
-        engine.run(words, {_REMOTE: store}, collected.take, on_progress, answers.take if answers.readable else None, give_up=give_up)
+        engine.run(words, {_REMOTE: store}, collected.take, on_progress, answers.take if answers.readable else None, _SETTINGS, give_up=give_up)
         answers.check(bucket, collected.objects)
         if not collected.complete:
             raise Unavailable(f"The listing of {bucket} broke off.", "Start again.", bucket)

@@ -47,7 +47,7 @@ _FLAGS = (
     "--no-unicode-normalization",  # two spellings of one letter are two keys
     "--ask-password=false",
 )
-_CHUNK = 1 << 16
+_CHUNK = 1 << 18
 _LONGEST_LINE = 16 << 20  # a dumped page of a listing
 _TAIL = 20
 # One object may fail; when that many do, so will the next.

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -30,6 +32,8 @@ _OF_ROLE = (
 # No home: nothing is read from there, nothing written.
 PLAIN = {"HOME": "/nonexistent", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 SECONDS_TO_END = 5.0
+# Linux' F_SETPIPE_SZ, which the module fcntl knows from Python 3.10 on, and what anybody may ask for: a page of a listing, so that rclone need not wait for us.
+_SET_PIPE_SIZE, _PIPE_BYTES = 1031, 1 << 20
 
 
 class File(NamedTuple):
@@ -123,6 +127,9 @@ class _Process:
             raise ValueError("the process has no pipes")
         self.stdout, self.stderr = process.stdout, process.stderr
         self._process = process
+        for pipe in (self.stdout, self.stderr):
+            with contextlib.suppress(OSError):  # an account may have used up its share of pipes: then it is slower
+                fcntl.fcntl(pipe, _SET_PIPE_SIZE, _PIPE_BYTES)
 
     @property
     def code(self) -> Optional[int]:
