@@ -45,7 +45,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.errors import
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Proof
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
-from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
+from ansible_collections.paas.hardening.plugins.module_utils._core.run import Look, Verb
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import find as find_client
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.scratch import account_of, find_server, private_folder
 
@@ -94,7 +94,7 @@ class Observed:
     kinds: Mapping[str, Drilled]
 
 
-class Drill:
+class Drill(Look):
     """One drill."""
 
     def __init__(self, params: Mapping[str, Any]) -> None:
@@ -152,18 +152,6 @@ class Drill:
                 return point
         there = ", ".join(point.identifier for point in points[-5:]) or "none"
         raise NotFound(f"There is no proved point {name or 'at all'} in {self._catalogue.folder}.", f"There are: {there}.", "point")
-
-    def plan(self, observed: Observed) -> Plan:
-        return Plan()
-
-    def apply(self, plan: Plan) -> None:
-        """Nothing is ever planned, so nothing is written."""
-
-    def settle(self, observed: Observed, plan: Plan) -> float:
-        return 0.0
-
-    def abandon(self) -> str:
-        return ""
 
     @staticmethod
     def _judge(seen: Observed) -> None:

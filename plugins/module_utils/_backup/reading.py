@@ -18,7 +18,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.li
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.units import Places, places_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.arguments import merge
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan
-from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
+from ansible_collections.paas.hardening.plugins.module_utils._core.run import Look, Verb
 
 ARGUMENTS: Dict[str, Any] = merge(
     REPOSITORY_ARGUMENTS,
@@ -39,7 +39,7 @@ class Observed:
     schedule: Optional[Live] = None
 
 
-class Reading:
+class Reading(Look):
     """One repository, read."""
 
     def __init__(self, params: Mapping[str, Any]) -> None:
@@ -56,18 +56,6 @@ class Reading:
             if reason:
                 listing = without(listing, point, reason)
         return Observed(time.time(), listing, live.look(self._places) if self._places else None)
-
-    def plan(self, observed: Observed) -> Plan:
-        return Plan()
-
-    def apply(self, plan: Plan) -> None:
-        """Nothing is ever planned, so nothing is written."""
-
-    def settle(self, observed: Observed, plan: Plan) -> float:
-        return 0.0
-
-    def abandon(self) -> str:
-        return ""
 
     def conclude(self, first: Observed, last: Observed, plan: Plan, enforced: bool) -> Dict[str, Any]:
         listing, newest = first.listing, first.listing.newest

@@ -10,7 +10,8 @@ import binascii
 from dataclasses import replace
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Wanted
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
+from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Site, Wanted
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotFound
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Item, Path, look
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Component, Setting, Way, Workload
@@ -164,6 +165,21 @@ def _leads(entry: Wanted) -> bool:
     if is_mark(entry.path) or not entry.leads:
         return False
     return entry.document["kind"] != "Secret" or not (entry.values_secret or entry.value is ABSENT)
+
+
+def read_secret(site: Site, params: Mapping[str, Any], keys: str) -> Optional[Mapping[str, Any]]:
+    """Return the Secret that ``credentials_secret`` names, None when it names none. Raises NotFound, which says the ``keys`` that it should have."""
+    name = params.get("credentials_secret")
+    if not name:
+        return None
+    try:
+        return site.objects.get(KINDS["Secret"], name, site.namespace)
+    except NotFound:
+        raise NotFound(
+            f"credentials_secret names the Secret {name}, which does not exist in the namespace {site.namespace}.",
+            f"Create it there, with the keys {keys}, or name another.",
+            subject="credentials_secret",
+        ) from None
 
 
 def text_in(secret: Mapping[str, Any], key: str) -> Optional[str]:

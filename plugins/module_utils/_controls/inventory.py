@@ -16,7 +16,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._cluster.release im
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import is_ready
 from ansible_collections.paas.hardening.plugins.module_utils._core.arguments import merge
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan
-from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
+from ansible_collections.paas.hardening.plugins.module_utils._core.run import Look, Verb
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import DETECTION_ARGUMENTS, Detected, detect
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Platform
 
@@ -35,7 +35,7 @@ class Observed:
     server_version: str
 
 
-class Inventory:
+class Inventory(Look):
     """The verb of workflow_info."""
 
     def __init__(self, params: Mapping[str, Any]) -> None:
@@ -53,18 +53,6 @@ class Inventory:
             tuple(self._objects.list(KINDS["Node"])),
             str(self._connection.request("GET", "/version").data["gitVersion"]),
         )
-
-    def plan(self, observed: Observed) -> Plan:
-        return Plan()
-
-    def apply(self, plan: Plan) -> None:
-        """Nothing is ever planned, so nothing is written."""
-
-    def settle(self, observed: Observed, plan: Plan) -> float:
-        return 0.0
-
-    def abandon(self) -> str:
-        return ""
 
     def conclude(self, first: Observed, last: Observed, plan: Plan, enforced: bool) -> Dict[str, Any]:
         return {

@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotProven
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Finding, Proof, Source, status_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan
+from ansible_collections.paas.hardening.plugins.module_utils._core.run import Look
 
 
 class View(NamedTuple):
@@ -24,7 +25,7 @@ class View(NamedTuple):
     hint: str
 
 
-class Onlooker(ABC):
+class Onlooker(Look, ABC):
     """What servers answer to the host that we are on."""
 
     view: View
@@ -35,18 +36,6 @@ class Onlooker(ABC):
     @abstractmethod
     def observe(self) -> List[Any]:
         """Look, and return what was seen: observations, each with its verdict."""
-
-    def plan(self, observed: List[Any]) -> Plan:
-        return Plan()
-
-    def apply(self, plan: Plan) -> None:
-        raise RuntimeError("an onlooker has nothing to write")
-
-    def settle(self, observed: List[Any], plan: Plan) -> float:
-        return 0.0
-
-    def abandon(self) -> str:
-        return ""
 
     def conclude(self, first: List[Any], last: List[Any], plan: Plan, enforced: bool) -> Dict[str, Any]:
         """Judge the answers. Raises NotProven when they are not as they should be, unless that is only to be looked at."""

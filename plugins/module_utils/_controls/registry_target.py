@@ -10,11 +10,10 @@ import binascii
 import json
 from typing import Any, Dict, Mapping, NamedTuple, Optional
 
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
-from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import text_in
+from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import read_secret, text_in
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Site
 from ansible_collections.paas.hardening.plugins.module_utils._controls.credentials import read_file
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotFound
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
 from ansible_collections.paas.hardening.plugins.module_utils._host.registries.client import DOCKER_HUB, Account, Registry, check_path, check_server
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import ImageLocation, ImageRegistry
 
@@ -131,7 +130,7 @@ def _why(option: str) -> str:
 
 def _credentials(site: Site, location: ImageLocation, params: Mapping[str, Any]) -> Dict[str, str]:
     """Return the credentials that are given: as an option, in a file, or in a Secret. Never with the end of a line, which components would take verbatim."""
-    secret = _secret(site, params.get("credentials_secret"))
+    secret = read_secret(site, params, "account and account_password")
     keys = {setting.field: setting.secret_key for _name, settings in reversed(location.secrets) for setting in settings}
     found = {}
     for name in (*CREDENTIALS, "account"):
@@ -141,19 +140,6 @@ def _credentials(site: Site, location: ImageLocation, params: Mapping[str, Any])
         if text:
             found[name] = text.rstrip("\r\n")
     return found
-
-
-def _secret(site: Site, name: Optional[str]) -> Optional[Mapping[str, Any]]:
-    if not name:
-        return None
-    try:
-        return site.objects.get(KINDS["Secret"], name, site.namespace)
-    except NotFound:
-        raise NotFound(
-            f"credentials_secret names the Secret {name}, which does not exist in the namespace {site.namespace}.",
-            "Create it there, with the keys account and account_password, or name another.",
-            subject="credentials_secret",
-        ) from None
 
 
 def _service_account(text: str) -> str:

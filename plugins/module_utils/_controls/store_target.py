@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, NamedTuple, Optional
+from typing import Any, Dict, Mapping, NamedTuple
 from urllib.parse import urlsplit
 
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
-from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import text_in
+from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import read_secret, text_in
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Site
 from ansible_collections.paas.hardening.plugins.module_utils._controls.credentials import authority_file, read_file
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotFound
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.store import Store
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import ObjectStorage, Way
 
@@ -87,7 +86,7 @@ def _way(site: Site, facts: ObjectStorage, params: Mapping[str, Any]) -> Way:
 
 def _credentials(site: Site, way: Way, params: Mapping[str, Any]) -> Dict[str, str]:
     """Return the credentials that are given: as an option, in a file, or in a Secret."""
-    secret = _secret(site, params.get("credentials_secret"))
+    secret = read_secret(site, params, "access_key and secret_key")
     keys = {setting.field: setting.secret_key for setting in way.settings if setting.secret_key}
     given: Dict[str, str] = {}
     for name in CREDENTIALS:
@@ -97,19 +96,6 @@ def _credentials(site: Site, way: Way, params: Mapping[str, Any]) -> Dict[str, s
         if found:
             given[name] = found
     return given
-
-
-def _secret(site: Site, name: Optional[str]) -> Optional[Mapping[str, Any]]:
-    if not name:
-        return None
-    try:
-        return site.objects.get(KINDS["Secret"], name, site.namespace)
-    except NotFound:
-        raise NotFound(
-            f"credentials_secret names the Secret {name}, which does not exist in the namespace {site.namespace}.",
-            "Create it there, with the keys access_key and secret_key, or name another.",
-            subject="credentials_secret",
-        ) from None
 
 
 def _buckets(facts: ObjectStorage, way: Way, params: Mapping[str, Any], store: Store) -> Dict[str, str]:

@@ -44,6 +44,22 @@ class Job(Protocol):
         """Probe the effect and return the verb's own part of the result, from the first and the last observation."""
 
 
+class Look:
+    """The part of a job that only looks: nothing is ever planned, written or waited for."""
+
+    def plan(self, observed: Any) -> Plan:
+        return Plan()
+
+    def apply(self, plan: Plan) -> None:
+        raise RuntimeError("who only looks has nothing to write")
+
+    def settle(self, observed: Any, plan: Plan) -> float:
+        return 0.0
+
+    def abandon(self) -> str:
+        return ""
+
+
 Opener = Callable[[Mapping[str, Any]], Job]
 
 
