@@ -37,6 +37,8 @@ PASSES = 5
 _SOURCE, _TARGET = "source", "target"
 # A batch is what an interruption can lose of a proof. After a doubt a smaller one tells which objects it is about.
 _BATCH_OBJECTS, _SMALL_BATCH_OBJECTS, _BATCH_BYTES = 20_000, 500, 8 << 30
+# Up to this size one request carries an object: parts of 5 MiB, rclone's own choice, take twice the time. What breaks off is copied anew either way.
+_IN_ONE_PIECE = "512Mi"
 _DIGEST = re.compile(rb"[0-9a-f]{64}  ")
 _DIGEST_WIDTH = 64
 
@@ -239,7 +241,7 @@ class _Move:
         words: List[Word] = ["copy", *(f"{side}:{self.buckets[side]}" for side in (_SOURCE, _TARGET)), File("--files-from-raw=", self._file("copy"))]
         words += ["--no-traverse", "--no-check-dest", "--metadata", f"--transfers={self.parallel}", f"--checkers={self.parallel}"]
         # The proof reads every object: asking for its state after each upload would say less.
-        settings = {"RCLONE_S3_NO_HEAD": "true"}
+        settings = {"RCLONE_S3_NO_HEAD": "true", "RCLONE_S3_UPLOAD_CUTOFF": _IN_ONE_PIECE, "RCLONE_MULTI_THREAD_CUTOFF": _IN_ONE_PIECE}
         try:
             ended = self.engine.run(words, self.stores, on_progress=follow, settings=settings, tolerant=True)
         finally:
