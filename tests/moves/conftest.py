@@ -79,6 +79,13 @@ def standing() -> Standing:
 
 
 @pytest.fixture(scope="module")
+def as_installed(standing: Standing) -> None:
+    """For files that need the platform as it was installed, whatever the file before has moved."""
+    if standing.platform is not None:
+        remove(standing.platform.cluster, standing.platform.name)
+
+
+@pytest.fixture(scope="module")
 def hephy(lab_cluster: Cluster, report: Callable[[str], None], standing: Standing) -> Installed:
     """A Hephy of its own release: as the file before has left it, or as it was installed where that took it away."""
     there = standing.platform

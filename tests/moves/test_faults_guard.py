@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from lab.postgres import Postgres
     from lab.seed import Sown
 
+pytestmark = pytest.mark.usefixtures("as_installed")
+
 SLACK = 45.0
 OF_THE_GUARD = ("Secret", "ServiceAccount", "Role", "RoleBinding", "Job", "Pod")
 
