@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -112,12 +113,27 @@ def taken_away(hephy: Installed) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def store(lab_cluster: Cluster) -> Iterator[ObjectStore]:
-    """The S3 server outside."""
+def store_outside(lab_cluster: Cluster) -> Iterator[ObjectStore]:
     server = lab_cluster.store()
     server.up()
     yield server
     server.down()
+
+
+@pytest.fixture(scope="module")
+def store(store_outside: ObjectStore, standing: Standing) -> ObjectStore:
+    """The S3 server outside. It holds nothing, unless the file before has moved the platform there."""
+    platform = standing.platform
+    if platform is None or not any(store_outside.address in json.dumps(document) for document in platform.documents().values()):
+        empty(store_outside)
+    return store_outside
+
+
+def empty(store: ObjectStore, *buckets: str) -> None:
+    """Remove everything from these buckets of the store outside, or from all."""
+    for bucket in [store.folder / "buckets" / name for name in buckets] or (store.folder / "buckets").iterdir():
+        for path in sorted(bucket.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
 
 
 @pytest.fixture(scope="session")

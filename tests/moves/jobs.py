@@ -17,7 +17,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.store_job
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import detect
 from lab import images, processes
 from tests.contract.installed import GROUP, Installed
-from tests.moves.conftest import USER, Mover
+from tests.moves.conftest import USER, Mover, empty
 from tests.moves.disasters import Disaster, Process
 from tests.moves.test_faults_interruptions import BUCKETS, StoreRounds
 
@@ -36,13 +36,6 @@ def copiers(*words: str) -> list[int]:
         if command[:1] == ["rclone"] and set(words) <= set(command):
             found.append(pid)
     return found
-
-
-def clear(store: ObjectStore) -> None:
-    """Empty the buckets outside."""
-    for bucket in BUCKETS:
-        for path in sorted((store.folder / "buckets" / bucket).rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
 
 
 class Onlooker:
@@ -102,7 +95,7 @@ class Struck:
 
     def __init__(self, mover: Mover, store: ObjectStore) -> None:
         self.platform = mover.platform
-        clear(store)
+        empty(store, *BUCKETS)
         kubeconfig = str(self.platform.cluster.issue_client(USER, groups=[GROUP]))
         more = {"kubeconfig": kubeconfig, "namespace": self.platform.namespace, "platform": self.platform.name}
         self.process = Process("workflow_object_storage", {**mover.options, **more}, mover.folder)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from lab.seed import Sown
     from lab.stores import Account, ObjectStore
 
+pytestmark = pytest.mark.usefixtures("taken_away")
+
 BUCKETS = ("registry", "git", "dbwal")
 FREEZE_TIMEOUT = 120
 # What the guard needs beside the time for which it listens: its looks, the pods that start anew, a machine that is busy.

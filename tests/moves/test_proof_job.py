@@ -27,14 +27,16 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.stores.store 
 from lab import builds, images, layers, processes
 from tests.contract.canaries import leaks, secrets_of
 from tests.contract.installed import Installed
-from tests.moves.conftest import Mover, file_with
+from tests.moves.conftest import Mover, empty, file_with
 from tests.moves.disasters import Watch
-from tests.moves.jobs import BUCKETS, LABELS, JobRounds, Onlooker, Struck, by_hand, clear, copiers, of_the_job, resident
+from tests.moves.jobs import BUCKETS, LABELS, JobRounds, Onlooker, Struck, by_hand, copiers, of_the_job, resident
 from tests.stores.servers import Minio
 
 if TYPE_CHECKING:
     from lab.seed import Ledger, Sown
     from lab.stores import ObjectStore
+
+pytestmark = pytest.mark.usefixtures("taken_away")
 
 STORE = "deis-minio"
 # Enough that a copy can be hit in the middle.
@@ -404,7 +406,7 @@ def test_moves_that_are_hit_at_random(
     """A tenth of the interruptions that are asked for, at least one."""
     from lab.stores import WRITE
 
-    clear(store)
+    empty(store, *BUCKETS)
     account = store.add_user(dict.fromkeys(BUCKETS, WRITE))
     keys = {"access_key_file": file_with(tmp_path, account.access_key), "secret_key_file": file_with(tmp_path, account.secret_key)}
     options = {"endpoint": store.endpoint, "work_folder": str(tmp_path / "work"), **keys}
