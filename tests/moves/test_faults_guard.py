@@ -128,7 +128,8 @@ def test_a_run_that_was_asleep_finds_out_that_it_is_late(mover: Mover) -> None:
         result = process.result()
     assert result is not None
     assert result["failed"]
-    assert "was not heard of" in result["msg"]
+    # It may have been in the middle of a dump, which the guard has ended.
+    assert "was not heard of" in result["msg"] or "The guard in the cluster takes back" in result["msg"]
     assert mover.settings() == before
     assert mover.writes_a_row()
 
