@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lab.postgres import Postgres
     from lab.seed import Sown
 
-pytestmark = pytest.mark.usefixtures("as_installed")
+pytestmark = pytest.mark.usefixtures("as_installed", "taken_away")
 
 SLACK = 45.0
 OF_THE_GUARD = ("Secret", "ServiceAccount", "Role", "RoleBinding", "Job", "Pod")
