@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -34,8 +35,10 @@ from tests.perf import figures
 from tests.proof import Measured
 
 SEED = 120
+# Two of each kind, and of the documents.
+FEW = 14
 # What a failure may be for; anything else would be a drill that came to nothing.
-REASONS = {"Failure", "Invalid", "NotFound", "NotProven", "Refused"}
+REASONS = {"Failed", "Invalid", "NotFound", "NotProven", "Refused", "Unavailable"}
 # What becomes of the live etcd before it is asked for a snapshot that is not the one of the point.
 CHANGES = {
     "a later moment": ("put", "later", "1"),
@@ -107,6 +110,10 @@ def dumped(shop: Shop, folder: Path, made: Dump, name: str) -> Path:
 def bench(tmp_path_factory: pytest.TempPathFactory, keys: list[Identity], report: Callable[[str], None]) -> Iterator[Bench]:
     folder = tmp_path_factory.mktemp("bench")
     with postgres.binaries() as binaries, ExitStack() as stack:
+        # Not below ours: the account of a scratch server has to get there.
+        scratch = Path(tempfile.mkdtemp(prefix="paas-hardening-drills-", dir="/var/tmp"))
+        stack.callback(shutil.rmtree, scratch)
+        scratch.chmod(0o755)
         place = binaries[min(binaries)]
         shop = stack.enter_context(opened(folder / "shop", place, [key.recipient for key in keys], report))
         catalogue = catalogue_of(folder)
@@ -128,12 +135,14 @@ def bench(tmp_path_factory: pytest.TempPathFactory, keys: list[Identity], report
             shop.restic,
         )
         keys[1].file.chmod(0o600)
-        yield Bench(folder, material, {"etcd_programs": str(shop.member.programs), "restic": shop.restic, "identity_file": str(keys[1].file)})
+        programs = {"etcd_programs": str(shop.member.programs), "restic": shop.restic}
+        yield Bench(folder, material, {**programs, "identity_file": str(keys[1].file), "scratch_folder": str(scratch)})
+        assert os.listdir(scratch) == []
 
 
 def chosen(share: Share) -> list[Defect]:
     """All of the catalogue, or some: of each kind as many, the same ones each time."""
-    count = share(21, len(CATALOGUE))
+    count = share(FEW, len(CATALOGUE))
     shuffled = random.Random(SEED).sample(CATALOGUE, len(CATALOGUE))
     rank: Counter[str] = Counter()
     ranked = []
@@ -161,10 +170,6 @@ def judged(bench: Bench, defect: Defect, number: int, folder: Path) -> str:
     return "" if reason in REASONS and not told["msg"].startswith("Unexpected") else f"{reason}: {told['msg']}"
 
 
-def scratch_folders() -> set[str]:
-    return {name for name in os.listdir("/var/tmp") if name.startswith("paas.hardening-")}
-
-
 def test_the_catalogue_is_long_and_says_everything_once() -> None:
     names = Counter((defect.kind, defect.name) for defect in CATALOGUE)
     assert [name for name, count in names.items() if count > 1] == []
@@ -174,7 +179,7 @@ def test_the_catalogue_is_long_and_says_everything_once() -> None:
 
 @pytest.mark.timeout(5400)
 def test_every_defect_is_red(bench: Bench, tmp_path: Path, share: Share, measured: Measured, report: Callable[[str], None]) -> None:
-    before, tried = scratch_folders(), chosen(share)
+    tried = chosen(share)
     wrong = []
     for number, defect in enumerate(tried):
         said = judged(bench, defect, number, tmp_path)
@@ -182,11 +187,11 @@ def test_every_defect_is_red(bench: Bench, tmp_path: Path, share: Share, measure
             wrong.append(f"{defect.kind}, {defect.name}: {said}")
         if number % 40 == 39:
             report(f"{number + 1} of {len(tried)} defects drilled")
-    assert (scratch_folders() - before, left_running(tmp_path)) == (set(), [])
+    assert left_running(tmp_path) == []
     note = ", ".join(f"{kind} {count}" for kind, count in sorted(Counter(defect.kind for defect in tried).items()))
     measured(
         figures.at_most("seeded defects of a recovery point that a drill does not find", len(wrong), f"of {len(tried)}", 0, "; ".join(wrong), seed=SEED),
-        figures.at_least("seeded defects of a recovery point that it finds", len(tried) - len(wrong), f"of {len(tried)}", share(21, 120), note, seed=SEED),
+        figures.at_least("seeded defects of a recovery point that it finds", len(tried) - len(wrong), f"of {len(tried)}", share(FEW, 120), note, seed=SEED),
     )
 
 
@@ -194,7 +199,7 @@ def test_every_defect_is_red(bench: Bench, tmp_path: Path, share: Share, measure
 def test_a_clean_point_never_is_red(bench: Bench, tmp_path: Path, share: Share, measured: Measured, report: Callable[[str], None]) -> None:
     """Whole points as they are, and what the defects are made by, without the defect."""
     controls = forgeries.controls(SAME)
-    drills, whole = share(8, 100), 0
+    drills, whole = share(7, 100), 0
     red = []
     for number in range(drills):
         control = controls[number % len(controls)]
