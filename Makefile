@@ -123,7 +123,7 @@ proof-hosts: setup ## The roles for hosts on real systemd hosts: check, twice, f
 	@command -v nmap >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends nmap >/dev/null; }
 	@$(PYTEST) --proof build/proof-hosts.json tests/hosts tests/deis_v1 tests/lab/test_hosts.py tests/moves/test_proof_one_inventory*.py
 
-proof-backup: setup ## Backups: killed at every call, every program lying, bits flipped, holes in the log; full counts
+proof-backup: setup ## Backups: seeded defects drilled, killed at every call, programs that lie, bits flipped, holes in the log; full counts
 	@PAAS_BACKUP_PROOF=1 $(PYTEST) --proof build/proof-backup.json tests/backup tests/unit/backup
 
 demo: setup ## Real cluster, real platform, harden.yml twice; the lab stays

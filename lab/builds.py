@@ -70,6 +70,7 @@ MODULES = {
     "minio": Module({"minio": Program("github.com/minio/minio", 260)}),
     "versitygw": Module({"versitygw": Program("github.com/versity/versitygw/cmd/versitygw", 105)}),
     "fake-gcs-server": Module({"fake-gcs-server": Program("github.com/fsouza/fake-gcs-server", 60)}, on_request=True),
+    "restic": Module({"restic": Program("github.com/restic/restic/cmd/restic", 75)}, on_request=True),
     "gateway-api": Module({}),  # only its CRDs
 }
 _HOME_OF = {program: module for module, entry in MODULES.items() for program in entry.programs}

@@ -18,7 +18,10 @@ options:
         type: int
         default: 0
       within:
-        description: All that are younger than this, as V(48h) or V(2w).
+        description:
+          - All that are younger than this, as V(48h) or V(2w).
+          - A pause that is longer than this, and longer than usual, counts for nothing. It may be a clock that jumped ahead, by which all would be old at once.
+            When the points after it span this time, those before it may go.
         type: str
       daily:
         description: The newest of each of so many days that have a point. Days, weeks, months and years are those of UTC.

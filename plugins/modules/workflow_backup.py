@@ -23,7 +23,8 @@ description:
     among them, in the order in which they can be made again. They are made in an empty API server and exported again, or, without one, judged by the live
     server in a dry run.
   - Of its buckets in the cluster every object is kept. What an earlier point holds unchanged is taken over from there, once its bytes were read and
-    compared; all else is read from the store twice, and has to be the same both times. Older versions, tags, locks and policies are not kept.
+    compared; all else is read, and has to have the MD5 that the store gives for it. Where the store gives none, it is read twice, and has to be the same both
+    times. Older versions, tags, locks and policies are not kept.
   - Its Secrets, and files of this host, are encrypted by age for two recipients at least. They are never decrypted here, so the proof says what it could
     not read.
   - Folders of the host are kept by restic. Their files come from the point before, by links, when nothing in them has changed. All of it is restored, and

@@ -16,7 +16,7 @@ description:
     points are made.
   - What it starts are servers of its own behind sockets that nobody else can reach. They and their folders are gone afterwards, and the repository stays as
     it is; check mode does the same.
-  - Fails when anything is not as promised.
+  - Fails when anything is not as promised, and when a point that may be the newest is damaged. An older one does not stand in for it, unless it is named.
 extends_documentation_fragment:
   - paas.hardening.attributes
   - paas.hardening.repository
@@ -31,6 +31,11 @@ requirements:
 options:
   point:
     description: Identifier of the point. Without it, the newest.
+    type: str
+  max_age:
+    description:
+      - The age at which a point is too old, such as V(26h) or V(8d). Without it any age will do. A point from the future is none, either.
+      - It is what tells a copy that came to a standstill, or that somebody set back, from one that goes on.
     type: str
   kinds:
     description: What of it is restored. With an empty list, everything that it has.
@@ -96,6 +101,7 @@ EXAMPLES = r"""
   paas.hardening.workflow_restore_drill:
     repository: /srv/copies/paas
     signing_key_file: /etc/paas/backup-signing-key
+    max_age: 26h
   register: drill
 
 - name: Say how long a restore takes, and what was not tried

@@ -1,4 +1,4 @@
-"""An empty API server on loopback, with an etcd of its own and no controllers, to be thrown away; ended by its numbers."""
+"""An empty API server on loopback, with an etcd of its own, to be thrown away; ended by its numbers."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _READY_SECONDS = 90.0
 
 
 @contextlib.contextmanager
-def empty_server(folder: Path) -> Iterator[Path]:
-    """Yield the kubeconfig of its administrator, until the end of the block."""
+def empty_server(folder: Path, binds: bool = False) -> Iterator[Path]:
+    """Yield the kubeconfig of its administrator, until the end of the block. No controller works there but, with ``binds``, the one that binds claims."""
     folder.mkdir(mode=0o700)
     client, peer, port = free_ports(3)
     token = secrets.token_hex(24)
@@ -59,6 +59,9 @@ def empty_server(folder: Path) -> Iterator[Path]:
         ready = f"http://127.0.0.1:{client}/health"
         assert processes.wait_until(lambda: _answers(ready), _READY_SECONDS, pause=0.2), (folder / "etcd.log").read_text()[-2000:]
         assert processes.wait_until(lambda: _is_ready(folder), _READY_SECONDS, pause=0.5), (folder / "kube-apiserver.log").read_text()[-2000:]
+        if binds:
+            chosen = ["--controllers=persistentvolume-binder-controller", "--leader-elect=false", "--secure-port=0"]
+            stack.enter_context(_running(folder, "kube-controller-manager", [f"--kubeconfig={folder / 'kubeconfig'}", *chosen]))
         yield folder / "kubeconfig"
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 # What our code does to a file system.
 CALLS = "openat,mkdir,rename,unlink,unlinkat,rmdir,write,pwrite64,ftruncate,fsync,flock,fchmod,close"
+# What it never does, but the child until the tracer sees it, and the seconds between two looks.
+_MARK, _LOOK = "getpriority", 0.002
 
 
 def run_with(inject: str, work: Callable[[], None], log: Path) -> tuple[int, list[tuple[str, int]]]:
@@ -18,11 +22,13 @@ def run_with(inject: str, work: Callable[[], None], log: Path) -> tuple[int, lis
 
     The exit status of the child is 0 when the work was done and 3 when it raised an exception. strace counts each call by its name.
     """
+    log.unlink(missing_ok=True)
     gate, opener = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(opener)
-        os.read(gate, 1)
+        while not select.select([gate], [], [], _LOOK)[0]:
+            os.getpriority(os.PRIO_PROCESS, 0)
         status = 3
         try:
             work()
@@ -32,11 +38,13 @@ def run_with(inject: str, work: Callable[[], None], log: Path) -> tuple[int, lis
     os.close(gate)
     expression = ["-e", f"inject={inject}"] if inject else []
     tracer = subprocess.Popen(
-        ["strace", "-qq", "-o", str(log), "-e", f"trace={CALLS}", *expression, "-p", str(child)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ["strace", "-qq", "-o", str(log), "-e", f"trace={CALLS},{_MARK}", *expression, "-p", str(child)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        while b"TracerPid:\t0" in Path(f"/proc/{child}/status").read_bytes():
+        # To be attached is not yet to see every call: the work begins when one was seen.
+        while not log.exists() or f"{_MARK}(" not in log.read_text(errors="replace"):
             assert tracer.poll() is None, "strace does not attach"
+            time.sleep(_LOOK)
         os.write(opener, b"x")
         _child, status = os.waitpid(child, 0)
     except BaseException:

@@ -17,6 +17,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.progra
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from lab import processes
 from tests.backup.asking import backup, drilled, look, refused
+from tests.backup.liars import LIARS, lying
 from tests.backup.member import Etcd, cluster, left_running, member_of
 
 
@@ -66,35 +67,13 @@ def test_member_with_an_alarm_gives_no_point(tmp_path: Path) -> None:
     assert not (tmp_path / "repository").exists()
 
 
-# What a program may do instead of its work, by the word that stands in its command.
-LIARS = {
-    "save says yes and writes nothing": ("etcdctl", "*' snapshot save '*", "exit 0"),
-    "save is cut off": ("etcdctl", "*' snapshot save '*", '"$REAL" "$@" && truncate -s -600 "$LAST"'),
-    "save gives an old snapshot": ("etcdctl", "*' snapshot save '*", 'cp "$OLD" "$LAST"'),
-    "restore says yes and makes nothing": ("etcdutl", "*' restore '*", "exit 0"),
-    "restore fails after its work": ("etcdutl", "*' restore '*", '"$REAL" "$@"; exit 1'),
-    "restore is killed": ("etcdutl", "*' restore '*", "kill -9 $$"),
-    "restore takes an old snapshot": ("etcdutl", "*' restore '*", 'shift 3; exec "$REAL" snapshot restore "$OLD" "$@"'),
-    "status gives an old revision": ("etcdutl", "*' status '*", 'exec "$REAL" --write-out=json snapshot status "$OLD"'),
-    "etcd does not start": ("etcd", "*' --data-dir'*", "exit 1"),
-    "etcd starts empty": ("etcd", "*' --data-dir'*", 'exec "$REAL" "$@" --data-dir="$PWD/empty"'),
-}
-
-
 @pytest.mark.parametrize("name", LIARS)
 def test_no_program_is_believed(etcd: Etcd, tmp_path: Path, name: str, programs: Programs) -> None:
     """Each of the programs may lie by its exit status or its output: the point is not published, and nothing is left."""
     old = tmp_path / "old.db"
     member_of(etcd, programs).save(str(old), Deadline(60))
     etcd.put(written_after="1")
-    liar, pattern, instead = LIARS[name]
-    folder = tmp_path / "programs"
-    folder.mkdir()
-    for program in ("etcd", "etcdctl", "etcdutl"):
-        script = f'#!/bin/bash\nREAL={etcd.programs}/{program} OLD={old} LAST="${{@: -1}}"\n'
-        script += f'case " $* " in {pattern}) {instead};; *) exec "$REAL" "$@";; esac\n' if program == liar else 'exec "$REAL" "$@"\n'
-        (folder / program).write_text(script)
-        (folder / program).chmod(0o755)
+    folder = lying(tmp_path / "programs", etcd.programs, name, old)
     result = backup(tmp_path, etcd.options(programs=str(folder), timeout=60))
     assert result.get("failed"), result
     assert not result["msg"].startswith("Unexpected"), result["msg"]
@@ -155,7 +134,7 @@ def test_a_drill_restores_what_is_stored_and_finds_what_is_not(etcd: Etcd, tmp_p
     drill = drilled(tmp_path, etcd_programs=str(etcd.programs))
     assert drill.get("msg") is None
     assert (drill["point"], drill["untried"], drill["rto_seconds"]["etcd"] > 0) == (done["point"], [], True)
-    assert len(drill["proof"]["checks"]) == 4
+    assert len(drill["proof"]["checks"]) == 5
     assert left_running(tmp_path) == []
     path = tmp_path / "repository" / "points" / done["point"]["identifier"] / "etcd" / "snapshot.db"
     with path.open("r+b") as file:

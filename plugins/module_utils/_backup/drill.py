@@ -14,17 +14,18 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.kind import proved as buckets_proved
-from ansible_collections.paas.hardening.plugins.module_utils._backup.catalogue import Catalogue
+from ansible_collections.paas.hardening.plugins.module_utils._backup.catalogue import Catalogue, Listing
 from ansible_collections.paas.hardening.plugins.module_utils._backup.custody.age import find as find_age
 from ansible_collections.paas.hardening.plugins.module_utils._backup.custody.age import look_at
 from ansible_collections.paas.hardening.plugins.module_utils._backup.custody.kind import FILE as SECRETS_FILE
+from ansible_collections.paas.hardening.plugins.module_utils._backup.duration import seconds_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.content import Content
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.kind import FILE as ETCD_FILE
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.programs import find as find_etcd
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.proof import Expected
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.proof import prove as prove_etcd
-from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.snapshot import bump_for, read_snapshot
-from ansible_collections.paas.hardening.plugins.module_utils._backup.manifest import Manifest
+from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.snapshot import bump_for, read_snapshot, revision_of
+from ansible_collections.paas.hardening.plugins.module_utils._backup.manifest import IDENTIFIER, Manifest, moment, sequence_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.metrics import check_path, of_drill, write
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.collect import Collected, kinds_in, served_kinds
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.kind import digest_of_files, read_objects
@@ -33,7 +34,9 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.
 from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.kind import drilled as archive_drilled
 from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.kind import is_archived
 from ansible_collections.paas.hardening.plugins.module_utils._backup.postgres.kind import kept, proved_in
+from ansible_collections.paas.hardening.plugins.module_utils._backup.postgres.proof import digest_of as digest_of_rows
 from ansible_collections.paas.hardening.plugins.module_utils._backup.recovery_point import KINDS, REPOSITORY_ARGUMENTS, repository
+from ansible_collections.paas.hardening.plugins.module_utils._backup.retention import SKEW
 from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.engine import find as find_restic
 from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.kind import compare as compare_volume
 from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.kind import require_root
@@ -53,6 +56,7 @@ ARGUMENTS: Dict[str, Any] = merge(
     REPOSITORY_ARGUMENTS,
     {
         "point": {"type": "str"},
+        "max_age": {"type": "str"},
         "kinds": {"type": "list", "elements": "str", "choices": sorted(KINDS), "default": []},
         "scratch_folder": {"type": "path", "default": "/var/tmp"},
         "timeout": {"type": "int", "default": 3600},
@@ -105,6 +109,7 @@ class Drill(Look):
             check_path(self._metrics, "metrics_file")
         if params["timeout"] < 1:
             raise Invalid(f"timeout is {params['timeout']}.", "Give seconds, 1 or more.", "timeout")
+        self._max_age = seconds_of(params["max_age"], "max_age") if params["max_age"] else 0.0
         self._drills: Dict[str, Callable[[Manifest, str, Deadline], Drilled]] = {
             "buckets": self._buckets,
             "etcd": self._etcd,
@@ -145,13 +150,35 @@ class Drill(Look):
         return Observed(time.time(), point, found)
 
     def _point(self) -> Manifest:
-        points = self._catalogue.read().points
+        """Choose the point. Without a name the newest, and none in its place: where that is damaged, or too old, it is not what a restore would need."""
+        listing = self._catalogue.read()
+        points = listing.points
         name = self._params["point"] or (points[-1].identifier if points else "")
-        for point in points:
-            if point.identifier == name:
-                return point
-        there = ", ".join(point.identifier for point in points[-5:]) or "none"
-        raise NotFound(f"There is no proved point {name or 'at all'} in {self._catalogue.folder}.", f"There are: {there}.", "point")
+        chosen = next((point for point in points if point.identifier == name), None)
+        self._refuse_damage(listing, name, chosen)
+        if chosen is None:
+            there = ", ".join(point.identifier for point in points[-5:]) or "none"
+            raise NotFound(f"There is no proved point {name or 'at all'} in {self._catalogue.folder}.", f"There are: {there}.", "point")
+        age = time.time() - chosen.instant
+        if self._max_age and not -SKEW <= age <= self._max_age:
+            raise NotProven(
+                f"The point {chosen.identifier} is of {moment(chosen.instant)}, {age:.0f} s ago, and max_age is {self._params['max_age']}.",
+                "See why there is no newer one here, and whether the clocks are right.",
+                chosen.identifier,
+            )
+        return chosen
+
+    def _refuse_damage(self, listing: Listing, name: str, chosen: Optional[Manifest]) -> None:
+        """Raises NotProven for the point that was named, or, where none was, for one that may be newer than the newest whole one."""
+        for entry in listing.damaged:
+            number = sequence_of(entry.name) if IDENTIFIER.fullmatch(entry.name) else None
+            newer = chosen is None or number is None or number >= chosen.sequence
+            if entry.name == name or (newer and not self._params["point"]):
+                raise NotProven(
+                    f"{entry.name} in {self._catalogue.folder} is damaged: {entry.reason}",
+                    "Take a new point; name an older one to drill that, or move what is damaged elsewhere.",
+                    entry.name,
+                )
 
     @staticmethod
     def _judge(seen: Observed) -> None:
@@ -185,20 +212,27 @@ class Drill(Look):
             place = os.path.join(above, "etcd")
             os.mkdir(place, 0o700)
             proved = prove_etcd(programs, snapshot, expected, bump_for(time.time() - point.instant), place, deadline)
-        return Drilled(proved.proof.checks, proved.seconds)
+        held = _equal("revision of the snapshot", str(about["revision"]), str(revision_of(programs, snapshot, deadline)))
+        return Drilled((*proved.proof.checks, held), proved.seconds)
 
     def _postgres(self, point: Manifest, folder: str, deadline: Deadline) -> Drilled:
         if is_archived(point.kinds["postgres"]):
             return Drilled(*archive_drilled(self._params, point.kinds["postgres"], folder, self._catalogue.folder, deadline))
-        dumps = kept(folder)
+        dumps, promises = kept(folder), point.kinds["postgres"]["databases"]
+        databases = _equal("databases", ", ".join(sorted(promises)), ", ".join(sorted(dumps)))
+        if databases.verdict != PASS:
+            return Drilled((databases,), 0.0)
         there = find_server(self._params["server_folder"] or "", max(made.version for made, _expected in dumps.values()))
         client = find_client(self._params["client_folder"] or "", there.version)
         client.require(there.version)
         account = account_of(self._params["server_account"] or "")
         with private_folder(self._params["scratch_folder"], f"postgres drill of {self._catalogue.folder}") as place:
             proved = proved_in(there, client, dumps, place, account, deadline)
-        signed, found = sorted(point.kinds["postgres"]["databases"]), sorted(proved)
-        checks = [_equal("databases", ", ".join(signed), ", ".join(found))]
+        checks = [databases]
+        for role, (_made, expected) in dumps.items():
+            # What the files say of themselves has to be what was signed when the point was made.
+            held = digest_of_rows(expected.fingerprint)
+            checks.append(_equal(f"SHA-256 over what {role} held when the point was made", str(promises[role]["content"]), held))
         checks += [check for entry in proved.values() for check in entry.proof.checks]
         return Drilled(tuple(checks), sum(entry.seconds for entry in proved.values()))
 

@@ -16,6 +16,9 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.errors import
 
 # Seconds by which clocks may differ before a point counts as one from the future.
 SKEW = 300.0
+# How many times as long as the others a pause has to be.
+_UNUSUAL = 2.0
+_YOUNG, _PAUSE = "young enough", "young enough but for a pause, in which the clock may have jumped"
 
 
 @dataclass(frozen=True)
@@ -133,10 +136,31 @@ def _ruled(sure: Sequence[Held], policy: Policy, now: float) -> List[Tuple[str, 
         return [(point.identifier, "no rule lets anything go") for point in sure]
     newest_first = list(reversed(sure))
     kept = [(point.identifier, f"one of the last {policy.last}") for point in newest_first[: policy.last]]
-    if policy.within:
-        kept += [(point.identifier, "young enough") for point in newest_first if now - point.instant <= policy.within]
+    kept += _young(newest_first, policy.within, now) if policy.within else []
     for name, period in _PERIODS.items():
         kept += _newest_of_each(newest_first, period, getattr(policy, name), name)
+    return kept
+
+
+def _young(newest_first: Sequence[Held], within: float, now: float) -> List[Tuple[str, str]]:
+    """The points that are young enough. A pause longer than the window, longer than any after it, and without a point that has gone, is no age.
+
+    It may be a clock that jumped ahead, by which all that there is would be old at once. Once the points after it span the window, those before it may go.
+    """
+    kept: List[Tuple[str, str]] = []
+    age, longest, after, why = 0.0, 0.0, now, _YOUNG
+    following: Optional[Held] = None
+    for point in newest_first:
+        pause = max(0.0, after - point.instant)
+        if pause > max(within, _UNUSUAL * longest) and (following is None or following.sequence == point.sequence + 1):
+            why = _PAUSE
+        else:
+            age += pause
+        if age > within:
+            break
+        kept.append((point.identifier, why))
+        longest, after = max(longest, pause) if following is not None else longest, point.instant
+        following = point
     return kept
 
 

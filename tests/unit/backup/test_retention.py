@@ -6,11 +6,14 @@ import os
 import random
 import time
 from datetime import UTC, datetime
+from itertools import accumulate
 
 import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.retention import SKEW, Decision, Held, Policy, decide
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
+from tests.perf import figures
+from tests.proof import Measured
 
 DAY = 86400.0
 NOW = 1_790_000_000.0
@@ -62,7 +65,7 @@ def chain(identifier: str, known: dict[str, Held]) -> set[str]:
     }
 
 
-def test_invariants_over_random_histories() -> None:
+def test_invariants_over_random_histories(measured: Measured) -> None:
     deleted = 0
     for seed in range(HISTORIES):
         points, wanted, now = shapes(seed)
@@ -95,6 +98,7 @@ def test_invariants_over_random_histories() -> None:
         assert decide(shuffled, wanted, now) == decisions, about
         assert kept_by(decide([known[identifier] for identifier in kept], wanted, now)) == kept, about
     assert deleted > HISTORIES
+    measured(figures.told("histories of points of which retention keeps what it must", HISTORIES, "", f"{deleted} points went"))
 
 
 def slowly(points: list[Held], wanted: Policy, now: float) -> set[str]:
@@ -103,7 +107,11 @@ def slowly(points: list[Held], wanted: Policy, now: float) -> set[str]:
     if wanted.endless:
         return {point.identifier for point in points}
     kept = {point.identifier for point in ordered[len(ordered) - min(wanted.last, len(ordered)) :]}
-    kept |= {point.identifier for point in points if wanted.within and point.instant >= now - wanted.within}
+    pauses = [later - earlier.instant for later, earlier in zip([now, *(point.instant for point in ordered[:0:-1])], ordered[::-1], strict=True)]
+    # A pause unlike any after it is no age.
+    unusual = [pause > wanted.within and all(2 * other < pause for other in pauses[1:number]) for number, pause in enumerate(pauses)]
+    ages = list(accumulate(0.0 if odd else pause for odd, pause in zip(unusual, pauses, strict=True)))
+    kept |= {point.identifier for age, point in zip(ages, ordered[::-1], strict=True) if wanted.within and age <= wanted.within}
     for count, form in ((wanted.daily, "%Y-%m-%d"), (wanted.weekly, "%G-%V"), (wanted.monthly, "%Y-%m"), (wanted.yearly, "%Y")):
         newest = {datetime.fromtimestamp(point.instant, UTC).strftime(form): point.identifier for point in ordered}
         kept |= {newest[name] for name in sorted(newest)[len(newest) - min(count, len(newest)) :]}
@@ -140,6 +148,37 @@ def test_what_cannot_be_decided_is_said() -> None:
     assert {name for name, decision in decisions.items() if not decision.kept} == {"a"}
     assert "future" in decisions["future"].reasons[0]
     assert "gone" in " ".join(decisions["orphan"].reasons)
+
+
+def daily(*days: float) -> list[Held]:
+    return [Held(f"{number:08d}", number, NOW + day * DAY, frozenset({"etcd"})) for number, day in enumerate(days, 1)]
+
+
+def test_a_clock_that_jumps_ahead_makes_nothing_old() -> None:
+    """With the clock a year ahead everything is older than the window: nothing goes by that, until the points after the jump span the window themselves."""
+    before = [float(day) for day in range(-9, 0)]
+    week = Policy(within=7 * DAY)
+    assert len(kept_by(decide(daily(*before, 0.0), week, NOW))) == 8
+    for later in range(1, 7):
+        ahead = [365.0 + day for day in range(later)]
+        points = daily(*before, *ahead)
+        left = kept_by(decide(points, week, points[-1].instant))
+        assert {f"{number:08d}" for number in range(later + 1, 10)} <= left, later
+        assert {point.identifier for point in points[9:]} <= left
+    # The clock is right again: what it made lies in the future, and stays, too.
+    assert kept_by(decide(daily(*before, 365.0, 0.0), week, NOW)) == {f"{number:08d}" for number in range(3, 12)}
+    # A year later: the points after it span the window.
+    points = daily(*before, *(365.0 + day for day in range(9)))
+    assert len(kept_by(decide(points, week, points[-1].instant))) == 8
+
+
+def test_pauses_that_are_usual_are_ages() -> None:
+    weekly = daily(*(-7.0 * number for number in range(9, -1, -1)))
+    # The last pause alone cannot be told from a jump; the one before it says that it is usual.
+    assert len(kept_by(decide(weekly, Policy(within=DAY), NOW))) == 2
+    # Where points have gone in between, there was no pause.
+    thinned = [point for point in daily(*map(float, range(-99, 1))) if point.sequence in (1, 31, 61) or point.sequence > 97]
+    assert len(kept_by(decide(thinned, Policy(within=2 * DAY), NOW))) == 3
 
 
 def test_a_policy_without_rules_keeps_everything() -> None:

@@ -1,19 +1,23 @@
 # Copyright: the paas.hardening contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One bucket brought into a point: what an earlier point holds unchanged is taken over, all else is read from the store twice, and has to be the same."""
+"""One bucket brought into a point: what an earlier point holds unchanged is taken over, all else is read, and has to be what the store says that it is.
+
+Where the store says that by no MD5, it is read twice, and has to be the same both times.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import secrets
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Optional, Set, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.pack import INVENTORY, PACK, Kept, Packs, PackWriter, read_inventory
-from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import digest_of, files_below, make_folder, remove_tree, told
+from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import files_below, make_folder, remove_tree, told
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotProven, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores import ordered
@@ -26,8 +30,9 @@ _REMOTE = "store"
 _PASSES = 6
 # Objects and bytes that lie in the scratch folder at once.
 _BATCH_OBJECTS, _BATCH_BYTES = 5000, 2 << 30
-_LINE = re.compile(rb"([0-9a-f]{64})  (.+)")
+_LINE = re.compile(rb"([0-9a-f]{32}|[0-9a-f]{64})  (.+)")
 _PARALLEL = 8
+_CHUNK = 1 << 20
 _SHOWN = 5
 # Packs are linked from point to point. With more than this, or when most of their bytes are of nobody any more, everything is fetched anew.
 _MOST_PACKS = 24
@@ -70,7 +75,7 @@ class Bucket:
         self._take_over(earlier)
 
     def run(self) -> Fetched:
-        """List the bucket, and bring every object that is there into the folder. Raises NotProven for what never was read twice with one result.
+        """List the bucket, and bring every object that is there into the folder. Raises NotProven for what never was read and found to be right.
 
         What is written meanwhile may come in its new form, and what is deleted meanwhile may be missing: everything is at least as new as the listing.
         """
@@ -135,7 +140,7 @@ class Bucket:
                 yield still
 
     def _fetch(self, listing: Listing, first: ordered.Record, rest: Iterator[ordered.Record]) -> None:
-        """Read objects in batches, and note as known what was read twice with one result."""
+        """Read objects in batches, and note as known what was found to be right."""
         fresh = os.path.join(self._scratch, "fresh")
         sorter = ordered.Sorter(fresh)
         batch: List[ordered.Record] = [first]
@@ -155,33 +160,49 @@ class Bucket:
         os.replace(merged, self._known)
 
     def _batch(self, listing: Listing, batch: List[ordered.Record], sorter: ordered.Sorter) -> None:
-        keys = os.path.join(self._scratch, "keys")
-        with open(keys, "wb") as file:
-            file.writelines(record[0] + ordered.END for record in batch)
         place = os.path.join(self._scratch, "objects")
         make_folder(place)
         try:
-            chosen = [f"--files-from-raw={keys}", "--no-traverse", f"--transfers={_PARALLEL}", f"--checkers={_PARALLEL}"]
-            source = f"{_REMOTE}:{self._bucket}"
-            stores, seconds = {_REMOTE: self._store}, max(self._deadline.left, 1.0)
-            self._engine.run(["copy", source, place, *chosen, "--no-check-dest"], stores, seconds=seconds, tolerant=True)
-            digests: Dict[bytes, str] = {}
-
-            def take(line: bytes) -> None:
-                found = _LINE.fullmatch(line)
-                if found:
-                    digests[found.group(2)] = found.group(1).decode("ascii")
-
-            # A second reading, by another command: a store or a proxy that answers wrongly once is found out. We know what is there, so there is no
-            # question before each object.
-            settings = {f"RCLONE_CONFIG_{_REMOTE.upper()}_NO_HEAD_OBJECT": "true"}
-            seconds = max(self._deadline.left, 1.0)
-            self._engine.run(["hashsum", "sha256", source, "--download", *chosen], stores, take, settings=settings, seconds=seconds, tolerant=True)
+            self._ask(["copy", self._source, place, "--no-check-dest"], batch)
             # By content, not by name: what a key is called on a file system is nobody's business.
-            paths = {(digest_of(os.path.join(place, path)), size): os.path.join(place, path) for path, size in files_below(place)}
+            paths: Dict[Tuple[str, int], str] = {}
+            by_md5: Dict[Tuple[str, int], str] = {}
+            for path, size in files_below(place):
+                digest, md5 = _sums(os.path.join(place, path))
+                paths[digest, size] = os.path.join(place, path)
+                by_md5[md5, size] = digest
+            # What the store says of an object is asked for after it was read: one that was written meanwhile has another MD5, and is read anew.
+            said = self._ask(["hashsum", "md5", self._source], batch)
+            digests = {key: by_md5[said[key], int(size)] for key, size, *_rest in batch if (said.get(key, ""), int(size)) in by_md5}
+            # Not every ETag is an MD5. We know what is there, so there is no question before each object.
+            unsure = [record for record in batch if record[0] not in digests]
+            if unsure:
+                settings = {f"RCLONE_CONFIG_{_REMOTE.upper()}_NO_HEAD_OBJECT": "true"}
+                digests.update(self._ask(["hashsum", "sha256", self._source, "--download"], unsure, settings))
             self._keep(listing, batch, digests, paths, sorter)
         finally:
             remove_tree(place)
+
+    @property
+    def _source(self) -> str:
+        return f"{_REMOTE}:{self._bucket}"
+
+    def _ask(self, words: List[str], batch: List[ordered.Record], settings: Optional[Mapping[str, str]] = None) -> Dict[bytes, str]:
+        """Run rclone for these objects; return the sums that it gives, by key. What it complains of is looked at again in the next pass."""
+        keys = os.path.join(self._scratch, "keys")
+        with open(keys, "wb") as file:
+            file.writelines(record[0] + ordered.END for record in batch)
+        sums: Dict[bytes, str] = {}
+
+        def take(line: bytes) -> None:
+            found = _LINE.fullmatch(line)
+            if found:
+                sums[found.group(2)] = found.group(1).decode("ascii")
+
+        chosen = [f"--files-from-raw={keys}", "--no-traverse", f"--transfers={_PARALLEL}", f"--checkers={_PARALLEL}"]
+        seconds = max(self._deadline.left, 1.0)
+        self._engine.run([*words, *chosen], {_REMOTE: self._store}, take, settings=settings, seconds=seconds, tolerant=True)
+        return sums
 
     def _keep(
         self, listing: Listing, batch: List[ordered.Record], digests: Dict[bytes, str], paths: Dict[Tuple[str, int], str], sorter: ordered.Sorter
@@ -215,6 +236,16 @@ class Bucket:
                 total += int(known[1])
         _drop(self._folder, used)
         return Fetched(first, objects, total, vanished, self._fetched_objects, self._fetched_bytes, passes)
+
+
+def _sums(path: str) -> Tuple[str, str]:
+    """Return the SHA-256 and the MD5 of a file."""
+    sha256, md5 = hashlib.sha256(), hashlib.new("md5", usedforsecurity=False)
+    with told("read", path), open(path, "rb") as file:
+        for piece in iter(lambda: file.read(_CHUNK), b""):
+            sha256.update(piece)
+            md5.update(piece)
+    return sha256.hexdigest(), md5.hexdigest()
 
 
 def _counts(known: Optional[ordered.Record], listed: ordered.Record, begun: float) -> bool:

@@ -17,6 +17,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.manifest im
 from ansible_collections.paas.hardening.plugins.module_utils._backup.offsite.options import ALL, place_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.offsite.there import Blob, Copy, There, contents_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.recovery_point import repository
+from ansible_collections.paas.hardening.plugins.module_utils._backup.retention import SKEW
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotFound, NotProven, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Check, Proof
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
@@ -122,7 +123,14 @@ class Bringing:
                 "Newer ones were taken away, or this is an older state of the bucket.",
                 "known_point",
             )
-        if self._max_age and there.now - newest.point.instant > self._max_age:
+        old = there.now - newest.point.instant
+        if self._max_age and old < -SKEW:
+            raise NotProven(
+                f"The newest point in {self._place.name} is of {moment(newest.point.instant)}, which is still to come: max_age says nothing of it.",
+                "It was made under a clock that was wrong. Name a point that is not, or leave max_age out.",
+                "max_age",
+            )
+        if self._max_age and old > self._max_age:
             raise NotProven(
                 f"The newest point in {self._place.name} is of {moment(newest.point.instant)}, older than max_age.",
                 "Copies are not made any more, or newer ones were taken away. Without max_age it is taken.",

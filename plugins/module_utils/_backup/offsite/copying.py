@@ -287,7 +287,7 @@ class Copying:
         newest = self._newest(last)
         sent = self._sender.sent
         problems = [*last.there.problems, *(f"{name} was not deleted: {reason}" for name, reason in self._refused.items())]
-        if self._max_age and newest is not None and last.there.now - newest.point.instant > self._max_age:
+        if self._max_age and newest is not None and not -_SKEW <= last.there.now - newest.point.instant <= self._max_age:
             problems.append(f"the newest copied point is of {moment(newest.point.instant)}")
         kept = [copy for copy in self._unwanted(last) if self._locked(copy.lock, last.there.now)]
         checks = [Check("objects read back and compared", "as stored", f"{sent.read_back} as stored", PASS)]

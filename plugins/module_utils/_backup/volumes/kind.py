@@ -12,7 +12,7 @@ import socket
 import time
 from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Mapping, Sequence, Set, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import FOLDER_MODE, free_bytes, told, write_file
+from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import FOLDER_MODE, digest_of, free_bytes, told, write_file
 from ansible_collections.paas.hardening.plugins.module_utils._backup.kind import Clock, Scratch, Taken
 from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes import walk
 from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.engine import Engine, find
@@ -198,9 +198,15 @@ def compare(folder: str, source: str, kept: Mapping[str, Any], target: str) -> L
         differing += 1
         found = [*found, str(difference)][:_SHOWN]
     return [
-        Check(f"entries of {source} in the inventory", str(kept["entries"]), str(count[0]), PASS if count[0] == kept["entries"] else FAIL),
+        _equal(f"entries of {source} in the inventory", str(kept["entries"]), str(count[0])),
+        _equal(f"SHA-256 of the inventory of {source}", str(kept["content"]), digest_of(path)),
+        _equal(f"entries of {source} that are not compared, since they were written at", str(kept["moving"]), str(len(moving))),
         Check(f"differences between {source} and what was restored", "none", "; ".join(found) or "none", PASS if not differing else FAIL),
     ]
+
+
+def _equal(what: str, expected: str, observed: str) -> Check:
+    return Check(what, expected, observed, PASS if expected == observed else FAIL)
 
 
 def _counted(entries: Iterator[Entry], count: List[int]) -> Iterator[Entry]:
