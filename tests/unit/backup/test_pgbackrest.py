@@ -180,6 +180,13 @@ def test_a_configuration_that_loses_or_shows_something_is_refused(tmp_path: Path
     path.write_text(path.read_text().replace("[main]", "archive-push-queue-max=1GiB\n[main]"))
     with pytest.raises(Refused, match="archive-push-queue-max"):
         judge(str(path), "main")
+    for line in ("repo1-storage-verify-tls=n", "repo1-s3-verify-tls = N"):
+        path.write_text(f"[global]\nrepo1-type=s3\nrepo1-s3-key-secret=0123\n{line}\n[main]\npg1-path=/x\n")
+        with pytest.raises(Refused, match="verify-tls=") as blind:
+            judge(str(path), "main")
+        assert "0123" not in str(blind.value)
+        path.write_text(path.read_text().lower().replace("=n", "=y").replace("= n", "=y"))
+        judge(str(path), "main")
     path.write_text("not a configuration\nsecret=1\n")
     with pytest.raises(Invalid) as caught:
         judge(str(path), "main")

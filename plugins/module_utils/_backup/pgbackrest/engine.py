@@ -54,6 +54,8 @@ _KEEP = ("--repo1-retention-full=9999999", "--repo1-retention-full-type=count")
 _QUIET = ("--log-level-console=warn", "--log-level-stderr=off", "--log-level-file=off")
 # Drops segments while it reports success, so that a hole is no error of anybody's.
 _DROPS = "archive-push-queue-max"
+# Of a store: whoever stands between would have its keys.
+_BLIND = re.compile(r"repo\d*-(storage|s3)-verify-(tls|ssl)")
 _LONGEST_COMPLAINT = 500
 # As pgbackrest info says it of a repository that is there and no use to it.
 _UNREADABLE = 99
@@ -280,6 +282,13 @@ def judge(config: str, stanza: str) -> None:
                 "Take it out; watch the disk of the server instead.",
                 "postgres.config",
             )
+        for name, value in parsed.items(section):
+            if _BLIND.fullmatch(name) and value.strip().lower() != "y":
+                raise Refused(
+                    f"{config} has {name}={value.strip()} in [{section}]: whoever stands between could take the store's place, and has its keys.",
+                    "Take it out, and name the store's authority: repo1-storage-ca-file (postgres_archive_s3.ca_file).",
+                    "postgres.config",
+                )
 
 
 def _parsed(config: str) -> configparser.ConfigParser:
