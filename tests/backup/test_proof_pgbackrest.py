@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.kind import SEGMENTS
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.receiver import UNIT
 from tests import labs
 from tests.backup.archive_site import ARCHIVE, AS_POSTGRES, DATA, PASS, RECEIVED, REPOSITORY, Archive
 from tests.perf import figures
@@ -262,7 +263,7 @@ def test_no_acknowledged_commit_is_lost_with_a_receiver(site: Archive, share: Ca
         site.host.run("systemd-run --quiet --unit=clients --uid=postgres python3 /srv/ledger.py 32 20 /srv/out/acknowledged")
         time.sleep(3 + number % 5 * 0.7)
         site.erase()
-        site.host.run("for n in $(seq 200); do test -s /srv/out/acknowledged && break; sleep 0.2; done; systemctl stop receiver; true")
+        site.host.run(f"for n in $(seq 200); do test -s /srv/out/acknowledged && break; sleep 0.2; done; systemctl stop {UNIT}; true")
         acknowledged = [int(word) for word in site.host.run("cat /srv/out/acknowledged").split()]
         done = well(site.restore(received=RECEIVED, state="swapped", confirm="db"))
         site.begin_anew()
