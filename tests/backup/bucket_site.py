@@ -63,7 +63,7 @@ class Bucketed(Archive):
         authority.write_text(self.store.run(f"cat {OURS}/ca.crt"))
         return s3.Store(f"https://{self.store.address}:{PORT}", "store-root", self.root_secret, trust=s3.trust(str(authority)))
 
-    def keys(self, below: str = "") -> list[str]:
+    def listed(self, below: str = "") -> list[str]:
         return sorted(entry.key for entry in self.client().entries(BUCKET, f"{FOLDER}/{below}"))
 
     def get(self, key: str) -> bytes:

@@ -43,13 +43,13 @@ def test_the_roles_archive_to_the_bucket_and_say_what_is_wrong_before(site: Buck
     site.host.run(f"chmod 600 {KEYS}; cp {KEYS} {KEYS}.one; sed -i 2d {KEYS}.one")
     run = site.in_the_bucket(key_file=f"{KEYS}.one")
     assert run.status == 2, run.output
-    assert site.keys() == []
+    assert site.listed() == []
     done = site.in_the_bucket().ok()
     again = site.in_the_bucket().ok()
     assert again.recap()["changed"] == 0
     assert site.secret not in run.output + done.output + again.output
     assert site.passphrase not in run.output + done.output + again.output
-    assert any(key.startswith(f"{FOLDER}/archive/main/17-1/") for key in site.keys())
+    assert any(key.startswith(f"{FOLDER}/archive/main/17-1/") for key in site.listed())
     site.sql("CREATE DATABASE app", "postgres")
     site.sql(TABLE + "INSERT INTO ledger SELECT 1000, n FROM generate_series(1, 50000) n;")
 
@@ -62,9 +62,9 @@ def test_a_point_in_the_bucket_is_taken_proved_drilled_and_encrypted(site: Bucke
     assert (about["kind"], about["holes"], [about["label"]]) == ("full", [], site.backups())
     assert well(site.drill())["proof"]["verdict"] == "pass"
     # All that is in the bucket is encrypted: pgBackRest's own mark stands before each.
-    manifests = [key for key in site.keys(f"backup/main/{about['label']}/") if key.endswith("manifest")]
+    manifests = [key for key in site.listed(f"backup/main/{about['label']}/") if key.endswith("manifest")]
     assert manifests
-    assert [key for key in [*manifests, *site.keys("archive/main/17-1/0000000100000000/")] if not site.get(key).startswith(b"Salted__")] == []
+    assert [key for key in [*manifests, *site.listed("archive/main/17-1/0000000100000000/")] if not site.get(key).startswith(b"Salted__")] == []
     again = well(site.keep(max_age="1h"))
     assert (again["changed"], again["plan"]) == (False, [])
 
@@ -108,9 +108,9 @@ def test_every_defect_in_the_bucket_is_red(site: Bucketed, share: Callable[[int,
     site.sql("CREATE TABLE load AS SELECT n, md5(n::text) FROM generate_series(1, 100000) n; SELECT pg_switch_wal()")
     about = well(site.keep(full_age="1s"))["point"]["kinds"]["postgres"]
     # Of the manifest there are two, and one is enough.
-    manifests = site.keys(f"backup/main/{about['label']}/backup.manifest")
+    manifests = site.listed(f"backup/main/{about['label']}/backup.manifest")
     files = [entry.key for entry in site.client().entries(BUCKET, f"{FOLDER}/backup/main/{about['label']}/pg_data") if entry.size > 4096]
-    segments = [key for key in site.keys(f"archive/main/{about['archive']}/") if about["first"] in key]
+    segments = [key for key in site.listed(f"archive/main/{about['archive']}/") if about["first"] in key]
     assert (len(manifests), bool(files), len(segments)) == (2, True, 1)
     places = [segments, manifests, *([name] for name in files[:: max(1, len(files) // share(1, 12))])]
     red, count = 0, 0
@@ -159,5 +159,5 @@ def test_only_what_no_point_needs_goes_from_the_bucket(site: Bucketed) -> None:
     done = well(site.keep(retention={"last": 1}, full_age="1s"))
     label = done["point"]["kinds"]["postgres"]["label"]
     assert site.backups() == [label]
-    assert {key.split("/")[4] for key in site.keys("backup/main/") if key.split("/")[4][:2] == "20"} == {label}
+    assert {key.split("/")[4] for key in site.listed("backup/main/") if key.split("/")[4][:2] == "20"} == {label}
     assert well(site.drill())["proof"]["verdict"] == "pass"
