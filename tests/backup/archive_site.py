@@ -7,7 +7,7 @@ import io
 import json
 import secrets
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,7 +97,7 @@ class Archive:
         self.host.run("mkdir -p /opt/collection && base64 -d | tar -xz -C /opt/collection", stdin=base64.b64encode(content.getvalue()).decode())
         self.host.run("cat > /opt/collection/driver.py", stdin=DRIVER)
 
-    def roles(self, *arguments: str, **variables: Any) -> Run:
+    def roles(self, *arguments: str, names: Sequence[str] = ("postgres_server", "postgres_archive"), **variables: Any) -> Run:
         """Have the server and its archive, by the roles."""
         given = {
             "postgres_server_archive_stanza": "main",
@@ -110,8 +110,8 @@ class Archive:
             "postgres_archive_cipher_pass_file": PASS,
             **variables,
         }
-        names = ["paas.hardening.postgres_server", "paas.hardening.postgres_archive"]
-        return self._play([{"hosts": "db", "gather_facts": False, "vars": given, "roles": names}], *arguments)
+        roles = [f"paas.hardening.{name}" for name in names]
+        return self._play([{"hosts": "db", "gather_facts": False, "vars": given, "roles": roles}], *arguments)
 
     def do(self, module: str, *arguments: str, **options: Any) -> Run:
         """Run a module there as an ordinary task."""
@@ -156,6 +156,10 @@ class Archive:
 
     def backups(self) -> list[str]:
         return [backup["label"] for backup in json.loads(self.pgbackrest("--output=json info"))[0]["backup"]]
+
+    def switches(self) -> int:
+        """How often a segment was ended by request, by the server's own log of all statements."""
+        return int(self.host.run("cat /var/log/postgresql/*.log | grep -c 'pg_switch_wal()' || true"))
 
     def rows_in(self, folder: str, text: str) -> str:
         """Ask a server that is started on a restored folder, beside the one in use, and ended again."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,10 +52,34 @@ def test_the_roles_make_a_server_that_archives(site: Archive) -> None:
     site.roles().ok()
     assert site.sql("SHOW archive_mode", "postgres") == "on"
     assert '"cipher":"aes-256-cbc"' in site.pgbackrest("--output=json info")
+    # The second run looks at what there is, and ends no segment of the log to see it come.
+    before = site.switches()
+    assert before > 0
     assert site.roles().ok().recap()["changed"] == 0
+    assert site.switches() == before
+    # What does not fit together is tried all the same.
+    site.sql("SELECT pg_stat_reset_shared('archiver')", "postgres")
+    site.roles().ok()
+    assert site.switches() > before
     site.sql("CREATE DATABASE app", "postgres")
     assert site.sql("SELECT slot_name FROM pg_replication_slots", "postgres") == "receiver"
     site.sql(TABLE + "INSERT INTO ledger SELECT 1000, n FROM generate_series(1, 50000) n;")
+
+
+def test_one_that_is_too_old_is_refused_before_it_is_installed(tmp_path: Path, report: Callable[[str], None]) -> None:
+    with labs.hosts(["db:bookworm"], report=report, purpose="pgold") as fleet:
+        old = Archive(fleet, tmp_path)
+        old.prepare()
+        # All that the role asks before it looks at pgBackRest.
+        line = "15 main 5432 online postgres /var/lib/postgresql/15/main /var/log/postgresql.log"
+        old.host.run("useradd --system postgres; cat > /usr/local/bin/pg_lsclusters; chmod 755 /usr/local/bin/pg_lsclusters", stdin=f"#!/bin/sh\necho {line}\n")
+        for arguments in (("--check",), ()):
+            run = old.roles(*arguments, names=["postgres_archive"])
+            # Before the lists of packages were ever fetched, nothing is known, and a prediction leaves them alone.
+            assert run.status == (0 if arguments else 2), run.output
+        assert "is what the sources of this host have, and is too old" in run.output
+        assert "Debian 13 has it" in run.output
+        assert old.host.run("dpkg-query -W -f '${Status}' pgbackrest 2>&1 || true").find("install ok") < 0
 
 
 def test_a_point_is_taken_and_proved_once(site: Archive, measured: Measured) -> None:
