@@ -273,7 +273,9 @@ def test_a_moment_comes_back_in_a_new_place(site: Archive) -> None:
     site.host.run(f"rm -rf {place}.*")
 
 
-def test_no_acknowledged_commit_is_lost_with_a_receiver(site: Archive, share: Callable[[int, int], int], measured: Measured) -> None:
+def test_no_acknowledged_commit_is_lost_with_a_receiver(
+    site: Archive, share: Callable[[int, int], int], measured: Measured, report: Callable[[str], None]
+) -> None:
     alone = site.throughput()
     runs, total, lost = share(2, 100), 0, 0
     for number in range(runs):
@@ -296,6 +298,7 @@ def test_no_acknowledged_commit_is_lost_with_a_receiver(site: Archive, share: Ca
         total += sum(acknowledged)
         lost += sum(max(0, number - int(there.get(str(client), 0))) for client, number in enumerate(acknowledged))
         site.host.run(f"rm -rf {DATA}.*")
+        report(f"killed and erased {number + 1} of {runs} times: {lost} of {total} acknowledged commits lost")
         if not number:
             measured(figures.told("an erased server is back after", done["rto_seconds"]["postgres"], "s"))
     assert total > 100 * runs

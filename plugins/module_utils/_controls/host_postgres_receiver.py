@@ -15,6 +15,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.errors import
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Proof, Source
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._core.redact import scrub
+from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
 from ansible_collections.paas.hardening.plugins.module_utils._host import accounts, families, files, packages, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import receiver
@@ -30,8 +31,8 @@ CREDENTIALS = Area("host-postgres-receiver-credentials", "The receiver has an ac
 SPACE = Area("host-postgres-receiver-space", "What is received has room, and goes when it is old", "high")
 _AREAS = (RECEIVER, CREDENTIALS, SPACE)
 _AREA_OF = {receiver.UNIT_FILE: RECEIVER, receiver.PRUNE_FILE: SPACE, receiver.TIMER_FILE: SPACE}
-# Seconds until it has something: a log-in, and the first record that the server sends.
-_PATIENCE = 60.0
+# Seconds until it has something after it began (a log-in, and the first record that the server sends), and when it only comes back.
+_PATIENCE, _MOMENT = 60.0, 5.0
 _PAUSE = 0.2
 _HINT = "Does the server let this host in (role postgres_server, receivers), and has it the name that is in its certificate?"
 
@@ -185,25 +186,32 @@ class Receiver(HostServer[Seen]):
         if not any(change.ref.name == receiver.UNIT for change in plan.changes):
             return 0.0
         begun = time.monotonic()
-        while not receiver.look(self._wish).segment:
-            if time.monotonic() - begun > _PATIENCE:
-                raise RolloutFailed(f"The server sends nothing: {scrub(units.journal(receiver.UNIT, 3))}", _HINT, receiver.UNIT)
-            time.sleep(_PAUSE)
+        if not self._received(_PATIENCE):
+            raise RolloutFailed(f"The server sends nothing: {scrub(units.journal(receiver.UNIT, 3))}", _HINT, receiver.UNIT)
         return time.monotonic() - begun
+
+    def _received(self, seconds: float) -> str:
+        """Return the segment that is being written, once there is one; nothing when there is none after so many seconds."""
+        deadline = Deadline(seconds)
+        while True:
+            segment = receiver.receiving(self._wish.folder)
+            if segment or not deadline.pause(_PAUSE):
+                return segment
 
     # Telling
 
     def conclude(self, first: Optional[Seen], last: Optional[Seen], plan: Plan, enforced: bool) -> Dict[str, Any]:
         """Say what is received. Raises NotProven when nothing is."""
-        wish, proof = self._wish, Proof()
+        wish, proof, segment = self._wish, Proof(), last.segment if last else ""
         if last is not None and not self._refusal and (enforced or not self._first):
-            check = Check("the segment that is being written", "one", last.segment or "none", PASS if last.segment else FAIL)
-            proof = Proof((check,))
+            # It may be on its way back this moment.
+            segment = segment or self._received(_MOMENT)
+            proof = Proof((Check("the segment that is being written", "one", segment or "none", PASS if segment else FAIL),))
             if enforced and proof.verdict == FAIL:
                 said = scrub(units.journal(receiver.UNIT, 3))
                 raise NotProven(f"The receiver is as wanted, and has nothing from {wish.name}: {said}", _HINT, receiver.UNIT)
         findings = [self._finding(area, plan, proof if area == RECEIVER else Proof(), enforced) for area in _AREAS]
-        told = {"name": wish.slot, "folder": wish.folder, "segment": last.segment if last else "", "free_percent": last.free if last else 0}
+        told = {"name": wish.slot, "folder": wish.folder, "segment": segment, "free_percent": last.free if last else 0}
         return {"findings": [finding.as_data() for finding in findings], "receiver": told, "warnings": self._warnings()}
 
 

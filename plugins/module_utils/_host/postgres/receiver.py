@@ -258,6 +258,11 @@ def look(wish: Wish) -> Seen:
     )
 
 
+def receiving(folder: str) -> str:
+    """Return the segment that the receiver is writing, or nothing."""
+    return open_segment(int(units.shown(UNIT, ["MainPID"]).get("MainPID") or 0), folder)
+
+
 def open_segment(number: int, folder: str) -> str:
     """Return the segment of the log that a process has open in this folder: it has none before the server sends it some. Nothing when there is none."""
     try:
