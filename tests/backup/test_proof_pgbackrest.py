@@ -89,7 +89,7 @@ def test_a_point_is_taken_and_proved_once(site: Archive, measured: Measured) -> 
     assert site.backups() == []
     done = site.do("workflow_backup", **given).ok().result("Do")
     note = str(done["point"]["proofs"]["postgres"]["steps"])
-    measured(figures.told("a server backed up by pgBackRest is back after", done["rto_seconds"]["postgres"], "s", note))
+    measured(figures.told("a server backed up by pgBackRest is back after", done["rto_seconds"], "s", note))
     assert (done["plan"], done["proof"]["verdict"]) == (predicted["plan"], "pass")
     about = done["point"]["kinds"]["postgres"]
     assert (about["kind"], about["holes"], [about["label"]]) == ("full", [], site.backups())

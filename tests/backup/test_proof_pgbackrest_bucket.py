@@ -75,10 +75,10 @@ def test_the_keys_and_the_pass_phrase_are_shown_nowhere(site: Bucketed) -> None:
     assert well(site.drill())["proof"]["verdict"] == "pass"
     site.host.run("systemctl stop watch")
     assert "pgbackrest backup" in site.host.run("sort -u /srv/commands")
-    site.host.run(f"umask 077; (cat {PASS}; sed -n 2p {KEYS}) > /root/secrets; journalctl --no-pager > /srv/journal", seconds=120)
+    site.host.run(f"umask 077; (cat {PASS}; sed -n 2p {KEYS}) > /run/known-secrets; journalctl --no-pager > /srv/journal", seconds=120)
     places = "/srv/commands /srv/journal /var/log /etc/systemd /run/systemd /var/backups/paas /var/lib/postgresql /var/lib/pgbackrest"
-    assert site.host.run(f"grep -rlaF -f /root/secrets {places} || true", seconds=120) == ""
-    assert site.host.run("grep -caF -f /root/secrets /etc/pgbackrest.conf").strip() == "2"
+    assert site.host.run(f"grep -rlaF -f /run/known-secrets {places} || true", seconds=120) == ""
+    assert site.host.run("grep -caF -f /run/known-secrets /etc/pgbackrest.conf").strip() == "2"
     assert site.host.run("stat -c '%a %U %G' /etc/pgbackrest.conf").strip() == "640 root postgres"
     assert site.secret not in str(done)
 

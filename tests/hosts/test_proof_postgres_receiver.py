@@ -132,11 +132,11 @@ def test_what_is_predicted_is_done_once_and_the_server_says_so(pair: Pair, measu
 
 def test_no_secret_is_shown_and_the_service_can_do_nothing_else(pair: Pair) -> None:
     for host in (pair.server, pair.keeper):
-        host.run("umask 077; cat > /root/secret", stdin=pair.password + "\n")
+        host.run("umask 077; cat > /run/known-secret", stdin=pair.password + "\n")
         places = "/var/log /etc/systemd /run/systemd /var/lib/postgresql /srv"
         host.run("ps -eo args > /tmp/args; journalctl --no-pager --quiet > /tmp/journal")
-        assert host.run(f"grep -rlaFf /root/secret /tmp/args /tmp/journal {places} 2>/dev/null || true") == ""
-    assert pair.keeper.run("grep -rlaFf /root/secret /etc").split() == [PASSWORD_FILE]
+        assert host.run(f"grep -rlaFf /run/known-secret /tmp/args /tmp/journal {places} 2>/dev/null || true") == ""
+    assert pair.keeper.run("grep -rlaFf /run/known-secret /etc").split() == [PASSWORD_FILE]
     process = pair.keeper.run(f"systemctl show -p MainPID --value {UNIT}").strip()
     seen = dict(line.split(":", 1) for line in pair.keeper.run(f"cat /proc/{process}/status").splitlines() if ":" in line)
     assert (seen["NoNewPrivs"].strip(), seen["Seccomp"].strip(), int(seen["CapEff"], 16), int(seen["CapBnd"], 16)) == ("1", "2", 0, 0)
