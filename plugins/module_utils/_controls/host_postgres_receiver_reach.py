@@ -44,7 +44,7 @@ _QUESTION = """SELECT json_build_object(
     FROM pg_replication_slots WHERE slot_name = ANY ({names})),
 'role', (SELECT json_build_object('replication', rolreplication, 'more', rolsuper OR rolcreatedb OR rolcreaterole OR rolbypassrls
     OR EXISTS (SELECT FROM pg_auth_members m WHERE m.member = a.oid)) FROM pg_authid a WHERE rolname = {role}),
-'waits', current_setting('synchronous_standby_names'), 'until', current_setting('synchronous_commit'));
+'waits', current_setting('synchronous_standby_names'), 'until', (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'));
 """
 
 
