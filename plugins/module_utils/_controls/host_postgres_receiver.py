@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -31,6 +30,8 @@ CREDENTIALS = Area("host-postgres-receiver-credentials", "The receiver has an ac
 SPACE = Area("host-postgres-receiver-space", "What is received has room, and goes when it is old", "high")
 _AREAS = (RECEIVER, CREDENTIALS, SPACE)
 _AREA_OF = {receiver.UNIT_FILE: RECEIVER, receiver.PRUNE_FILE: SPACE, receiver.TIMER_FILE: SPACE}
+_LOG = files.Folder(True, receiver.FOLDER_MODE, receiver.ACCOUNT)
+_OURS = files.Folder(True, receiver.OURS_MODE, "root")
 # Seconds until it has something after it began (a log-in, and the first record that the server sends), and when it only comes back.
 _PATIENCE, _MOMENT = 60.0, 5.0
 _PAUSE = 0.2
@@ -48,7 +49,9 @@ class Planner(AreaPlanner):
     def plan(self) -> Plan:
         """Return what has to change, in the order in which it can."""
         written = [(path, self._file(path, wanted)) for path, wanted in self._wish.files().items()]
-        groups: List[Tuple[Area, Sequence[Change]]] = [(RECEIVER, self._program()), (CREDENTIALS, self._account()), (SPACE, self._folder())]
+        log = self._folder(self._wish.folder, self._seen.folder, _LOG, "who reads the log reads every row")
+        ours = self._folder(receiver.OURS, self._seen.ours, _OURS, "the receiver gets at its files, and changes none")
+        groups: List[Tuple[Area, Sequence[Change]]] = [(RECEIVER, self._program()), (CREDENTIALS, self._account()), (SPACE, log), (CREDENTIALS, ours)]
         groups += [(_AREA_OF.get(path, CREDENTIALS), found) for path, found in written]
         # What a process has read already does not come to it by itself.
         stale = [path for path, found in written if path not in (receiver.PRUNE_FILE, receiver.TIMER_FILE) and any(one.field == "content" for one in found)]
@@ -66,14 +69,11 @@ class Planner(AreaPlanner):
             return [Change(ref, ("account",), ABSENT, "made", "the receiver is nobody else")]
         return [] if account.harmless else [Change(ref, ("shell",), account.shell, "none", "nobody logs in as a service")]
 
-    def _folder(self) -> List[Change]:
-        there, ref = self._seen.folder, Ref("", "Folder", self._wish.folder)
-        wanted = f"{receiver.FOLDER_MODE:04o} of {receiver.ACCOUNT}"
+    def _folder(self, path: str, there: files.Folder, wanted: files.Folder, why: str) -> List[Change]:
+        ref, text = Ref("", "Folder", path), f"{wanted.mode:04o} of {wanted.owner}"
         if not there.exists:
-            return [Change(ref, ("folder",), ABSENT, wanted, "the log is written there")]
-        if (there.mode, there.owner) != (receiver.FOLDER_MODE, receiver.ACCOUNT):
-            return [Change(ref, ("mode",), f"{there.mode:04o} of {there.owner}", wanted, "who reads the log reads every row")]
-        return []
+            return [Change(ref, ("folder",), ABSENT, text, why)]
+        return [] if there == wanted else [Change(ref, ("mode",), f"{there.mode:04o} of {there.owner}", text, why)]
 
     def _file(self, path: str, wanted: files.Kept) -> List[Change]:
         kept, ref = self._seen.kept[path], Ref("", "File", path)
@@ -163,11 +163,12 @@ class Receiver(HostServer[Seen]):
         accounts.make(ref.name)
 
     def _apply_folder(self, observed: Seen, ref: Ref, changes: Sequence[Change]) -> None:
-        files.make_folder(ref.name, receiver.FOLDER_MODE, receiver.ACCOUNT)
+        wanted = _OURS if ref.name == receiver.OURS else _LOG
+        files.make_way(ref.name)
+        files.guard(ref.name, wanted.mode, wanted.owner)
 
     def _apply_file(self, observed: Seen, ref: Ref, changes: Sequence[Change]) -> None:
         wanted = self._wish.files()[ref.name]
-        os.makedirs(os.path.dirname(ref.name), mode=0o755, exist_ok=True)
         files.replace(ref.name, wanted.text or "", wanted.mode, wanted.owner)
         if ref.name.startswith(f"{units.FOLDER}/"):
             units.read_files()
@@ -187,7 +188,7 @@ class Receiver(HostServer[Seen]):
             return 0.0
         begun = time.monotonic()
         if not self._received(_PATIENCE):
-            raise RolloutFailed(f"The server sends nothing: {scrub(units.journal(receiver.UNIT, 3))}", _HINT, receiver.UNIT)
+            raise RolloutFailed(f"The server sends nothing: {receiver.complaint()}", _HINT, receiver.UNIT)
         return time.monotonic() - begun
 
     def _received(self, seconds: float) -> str:
@@ -208,7 +209,7 @@ class Receiver(HostServer[Seen]):
             segment = segment or self._received(_MOMENT)
             proof = Proof((Check("the segment that is being written", "one", segment or "none", PASS if segment else FAIL),))
             if enforced and proof.verdict == FAIL:
-                said = scrub(units.journal(receiver.UNIT, 3))
+                said = receiver.complaint()
                 raise NotProven(f"The receiver is as wanted, and has nothing from {wish.name}: {said}", _HINT, receiver.UNIT)
         findings = [self._finding(area, plan, proof if area == RECEIVER else Proof(), enforced) for area in _AREAS]
         told = {"name": wish.slot, "folder": wish.folder, "segment": segment, "free_percent": last.free if last else 0}

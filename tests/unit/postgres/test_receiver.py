@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +34,13 @@ def wish(**changed: Any) -> Wish:
 
 def bare(wanted: Wish) -> Seen:
     there = files.Folder(False, 0, "")
-    return Seen(False, None, there, (), 90, False, dict.fromkeys(wanted.files(), NO_FILE), "inactive", False, units.State(False, False), (), "", ())
+    return Seen(False, None, there, there, (), 90, False, dict.fromkeys(wanted.files(), NO_FILE), "inactive", False, units.State(False, False), (), "", ())
 
 
 def done(wanted: Wish, **changed: Any) -> Seen:
-    there = files.Folder(True, 0o700, ACCOUNT)
+    there, ours = files.Folder(True, 0o700, ACCOUNT), files.Folder(True, 0o755, "root")
     account = accounts.Account(990, "/usr/sbin/nologin")
-    seen = Seen(True, account, there, (), 90, False, wanted.files(), "active", True, units.State(True, True), wanted.words, "0" * 24 + ".partial", ())
+    seen = Seen(True, account, ours, there, (), 90, False, wanted.files(), "active", True, units.State(True, True), wanted.words, "0" * 24 + ".partial", ())
     return seen._replace(**changed)
 
 
@@ -53,7 +55,7 @@ def fields(changes: list[Change]) -> list[tuple[str, str]]:
 def test_a_bare_host_gets_everything_in_an_order_that_works_and_then_nothing() -> None:
     wanted = wish()
     assert [kind for kind, _field in fields(planned(wanted, bare(wanted)))] == [
-        *("Packages", "Account", "Folder", "File", "File", "File", "File", "File", "Unit", "Unit", "Unit", "Unit")
+        *("Packages", "Account", "Folder", "Folder", "File", "File", "File", "File", "File", "Unit", "Unit", "Unit", "Unit")
     ]
     assert planned(wanted, done(wanted)) == []
 
@@ -81,6 +83,7 @@ def test_the_password_is_in_one_file_alone_and_the_server_is_verified() -> None:
         ({"at_boot": False}, [("Unit", "at boot")]),
         ({"timer": units.State(False, True)}, [("Unit", "running")]),
         ({"folder": files.Folder(True, 0o755, ACCOUNT)}, [("Folder", "mode")]),
+        ({"ours": files.Folder(True, 0o700, "root")}, [("Folder", "mode")]),
         ({"account": accounts.Account(990, "/bin/bash")}, [("Account", "shell")]),
     ],
     ids=str,
@@ -148,6 +151,15 @@ def test_the_log_is_told_from_other_files(tmp_path: Path) -> None:
     assert receiver.look(wanted).strange == ()
     (folder / "rows.csv").touch()
     assert receiver.look(wanted).strange == ("rows.csv",)
+
+
+def test_a_folder_is_reached_by_others_whatever_the_mask_of_the_run(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        files.make_way(str(tmp_path / "one" / "two"))
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("one", "one/two")] == [0o755, 0o755]
 
 
 def said(**changed: Any) -> dict[str, Any]:

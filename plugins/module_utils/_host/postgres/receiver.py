@@ -10,8 +10,10 @@ import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
+from ansible_collections.paas.hardening.plugins.module_utils._core.redact import scrub
 from ansible_collections.paas.hardening.plugins.module_utils._host import accounts, files, program, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.addresses import address_of
+from ansible_collections.paas.hardening.plugins.module_utils._host.command import ask
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import NEWEST, OLDEST, PORT, Layout
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.standby import slot_name
 
@@ -21,7 +23,7 @@ PASSWORD_FILE, AUTHORITY_FILE = f"{OURS}/password", f"{OURS}/authority.crt"
 UNIT = "paas-hardening-receiver.service"
 PRUNE, TIMER = "paas-hardening-receiver-prune.service", "paas-hardening-receiver-prune.timer"
 UNIT_FILE, PRUNE_FILE, TIMER_FILE = (f"{units.FOLDER}/{name}" for name in (UNIT, PRUNE, TIMER))
-FOLDER_MODE = 0o700
+FOLDER_MODE, OURS_MODE = 0o700, 0o755
 ARGUMENTS: Dict[str, Any] = {
     "me": {"type": "str", "required": True},
     "server": {
@@ -167,13 +169,15 @@ class Wish(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What is there. ``strange`` are files in the folder that are no log; ``free`` is how much of its file system is free, in percent.
+    """What is there. ``ours`` is the folder of what the receiver reads, ``folder`` that of the log; ``strange`` are files there that are no log, ``free`` is
+    how much of its file system is free, in percent.
 
     ``activity`` is what systemd calls the state of the receiver, ``words`` the command line of its process, ``segment`` what that is writing.
     """
 
     program: bool
     account: Optional[accounts.Account]
+    ours: files.Folder
     folder: files.Folder
     strange: Tuple[str, ...]
     free: int
@@ -244,6 +248,7 @@ def look(wish: Wish) -> Seen:
     return Seen(
         os.path.exists(wish.words[0]),
         accounts.look(ACCOUNT),
+        files.look_at_folder(OURS),
         files.look_at_folder(wish.folder),
         _strange(wish.folder),
         free,
@@ -256,6 +261,12 @@ def look(wish: Wish) -> Seen:
         open_segment(number, wish.folder) if words else "",
         units.drop_ins(shown.get("DropInPaths", "")),
     )
+
+
+def complaint() -> str:
+    """Return the last that the receiver itself said, for a message; systemd says of it only that it ended."""
+    said = ask(["journalctl", "--no-pager", "--quiet", "--output=cat", "--lines=2", f"--unit={UNIT}", "--identifier=pg_receivewal"]).output
+    return " / ".join(scrub(said).splitlines())[-800:] or "it said nothing"
 
 
 def receiving(folder: str) -> str:
