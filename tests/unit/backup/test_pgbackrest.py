@@ -136,6 +136,10 @@ def test_what_pgbackrest_says_is_read() -> None:
     assert (read.system, read.archive, read.encrypted, [entry.chain for entry in read.backups]) == ("8", "17-2", True, [(FULL, DIFFERENTIAL)])
     with pytest.raises(NotProven, match="cannot be read: no key"):
         stanza_of([{**said[0], "status": {"code": 99, "message": "no key"}}], "main")
+    # The stanza says no more than "other"; its repository says why, and then shows the whole request.
+    repositories = [{"key": 1, "status": {"code": 99, "message": "[CryptoError] unable to verify certificate:\n*** Path/Query ***:\nGET /log"}}]
+    with pytest.raises(NotProven, match="unable to verify certificate Is it"):
+        stanza_of([{**said[0], "repo": repositories, "status": {"code": 99, "message": "other"}}], "main")
     with pytest.raises(NotFound):
         stanza_of(said, "other")
     with pytest.raises(NotProven):

@@ -181,8 +181,7 @@ def stanza_of(said: Any, name: str) -> Stanza:
     try:
         entry = next((one for one in said if one["name"] == name), None)
         if entry is not None and entry.get("status", {}).get("code") == _UNREADABLE:
-            said_of_it = scrub(str(entry["status"].get("message", "")))[:_LONGEST_COMPLAINT]
-            raise NotProven(f"The repository of {name} cannot be read: {said_of_it}", "Is it the right pass phrase, and the right place?", "postgres.config")
+            raise NotProven(f"The repository of {name} cannot be read: {_why(entry)}", "Is it the right pass phrase, and the right place?", "postgres.config")
         if entry is None or not entry["db"]:
             raise NotFound(
                 f"pgBackRest has no stanza {name}.", f"Make it: pgbackrest --stanza={name} stanza-create (role postgres_archive does).", "postgres.stanza"
@@ -194,6 +193,13 @@ def stanza_of(said: Any, name: str) -> Stanza:
         return Stanza(str(newest["system-id"]), archive or f"{version}-{newest['id']}", entry["cipher"] != "none", backups)
     except (KeyError, TypeError, ValueError):
         raise NotProven("What pgbackrest info says is not understood.", "Its version may be newer than what this collection knows.", name) from None
+
+
+def _why(entry: Mapping[str, Any]) -> str:
+    """Return why a repository cannot be read: it says so itself, in its first line, where the stanza says "other"."""
+    statuses = [one["status"] for one in entry.get("repo", ()) if one.get("status", {}).get("code")]
+    said = str((statuses or [entry["status"]])[0].get("message", "")).strip().partition("\n")[0]
+    return scrub(said)[:_LONGEST_COMPLAINT].rstrip(":.")
 
 
 def _backup(one: Mapping[str, Any]) -> Backup:
