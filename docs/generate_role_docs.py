@@ -40,6 +40,7 @@ ON_HOSTS: Mapping[str, Mapping[str, Any]] = {
         "etcd_server_data_disk": "/dev/vdb",
     },
     "postgres_archive": {"postgres_archive_cipher_pass_file": "/etc/paas/pgbackrest-pass"},
+    "postgres_receiver": {"postgres_receiver_password": "{{ receiver_password }}", "postgres_receiver_folder": "/srv/received"},
     "backup_repository": {
         "backup_repository_own_file_system": True,
         "backup_repository_copy": {

@@ -86,6 +86,30 @@ options:
     description: Its password.
     type: str
     default: ''
+  receivers:
+    description:
+      - Hosts that only receive the log, by C(pg_receivewal). Each gets a slot, and may log in for that from its address, as O(receiver_role).
+        M(paas.hardening.host_postgres_receiver) makes one.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Its name in the inventory.
+        type: str
+        required: true
+      address:
+        description: The address that it comes from.
+        type: str
+        required: true
+  receiver_role:
+    description: The role of the receivers. It may replicate, and nothing else, and is not that of the standbys.
+    type: str
+    default: receiver
+  receiver_password:
+    description: Its password. Needed when there are receivers.
+    type: str
+    default: ''
   rejoin:
     description:
       - Whether a former primary that has nothing of its own, as after a switchover, may become a standby. One that has commits which the primary lacks is
@@ -104,7 +128,8 @@ options:
     default: nothing
   synchronous:
     description:
-      - Whether a commit counts only when one of the peers has it, too. Then nothing is lost with the primary, but while no peer is there, all writes wait.
+      - Whether a commit counts only when one of the peers or receivers has it, too. Then nothing is lost with the primary, but while none of them is there,
+        all writes wait. Nothing takes that back by itself.
     type: bool
     default: false
 """

@@ -48,8 +48,8 @@ options:
       from:
         description:
           - Who gets in, as groups or hosts of the inventory, addresses, networks, or V(anywhere).
-          - The groups V(backup), V(cluster_nodes), V(etcd), V(load_balancer), V(object_store) and V(postgres) may be missing in
-            the inventory. Any other name has to be there.
+          - The groups V(backup), V(cluster_nodes), V(etcd), V(load_balancer), V(object_store), V(postgres) and V(postgres_receiver)
+            may be missing in the inventory. Any other name has to be there.
         type: list
         elements: str
         required: true

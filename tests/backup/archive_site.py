@@ -7,7 +7,7 @@ import io
 import json
 import secrets
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,9 @@ import yaml
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup import drill, reading, recovery_point
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore import job
+from ansible_collections.paas.hardening.plugins.module_utils._controls import host_postgres_receiver
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.receiver import UNIT
 from lab import processes
 from tests.backup.asking import parameters
 from tests.contract.playbook import Run, run_playbook
@@ -76,7 +78,7 @@ class Archive:
     fleet: Fleet
     folder: Path
     passphrase: str = field(default_factory=lambda: secrets.token_urlsafe(40))
-    replication: str = field(default_factory=lambda: secrets.token_hex(20))
+    received_by: str = field(default_factory=lambda: secrets.token_hex(20))
 
     @property
     def host(self) -> Host:
@@ -95,21 +97,21 @@ class Archive:
         self.host.run("mkdir -p /opt/collection && base64 -d | tar -xz -C /opt/collection", stdin=base64.b64encode(content.getvalue()).decode())
         self.host.run("cat > /opt/collection/driver.py", stdin=DRIVER)
 
-    def roles(self, *arguments: str, **variables: Any) -> Run:
+    def roles(self, *arguments: str, names: Sequence[str] = ("postgres_server", "postgres_archive"), **variables: Any) -> Run:
         """Have the server and its archive, by the roles."""
         given = {
             "postgres_server_archive_stanza": "main",
             "postgres_server_address_variable": "ansible_host",
             # A receiver on the same host: only the database's own disk is lost here.
             "postgres_server_receivers": [{"name": "receiver", "address": "127.0.0.1"}],
-            "postgres_server_replication_password": self.replication,
+            "postgres_server_receiver_password": self.received_by,
             "postgres_server_settings": {"shared_buffers": "64MB", "max_wal_size": "256MB", "log_statement": "all"},
             "postgres_server_verify": False,
             "postgres_archive_cipher_pass_file": PASS,
             **variables,
         }
-        names = ["paas.hardening.postgres_server", "paas.hardening.postgres_archive"]
-        return self._play([{"hosts": "db", "gather_facts": False, "vars": given, "roles": names}], *arguments)
+        roles = [f"paas.hardening.{name}" for name in names]
+        return self._play([{"hosts": "db", "gather_facts": False, "vars": given, "roles": roles}], *arguments)
 
     def do(self, module: str, *arguments: str, **options: Any) -> Run:
         """Run a module there as an ordinary task."""
@@ -118,7 +120,10 @@ class Archive:
 
     def ask(self, verb: Verb, options: Mapping[str, Any], check: bool = False) -> dict[str, Any]:
         """Run a verb there, with its options checked and completed as Ansible does it."""
-        given = parameters(verb, {"repository": REPOSITORY, "signing_key_file": KEY, **options})
+        return self._run(verb, {"repository": REPOSITORY, "signing_key_file": KEY, **options}, check)
+
+    def _run(self, verb: Verb, options: Mapping[str, Any], check: bool = False) -> dict[str, Any]:
+        given = parameters(verb, options)
         self.host.run("umask 077; cat > /opt/collection/options.json", stdin=json.dumps(given))
         name = verb.begin.__module__.partition("module_utils.")[2]
         said = self.host.run(f"cd / && python3 /opt/collection/driver.py {name} {'check' if check else 'do'}", seconds=900)
@@ -152,6 +157,10 @@ class Archive:
     def backups(self) -> list[str]:
         return [backup["label"] for backup in json.loads(self.pgbackrest("--output=json info"))[0]["backup"]]
 
+    def switches(self) -> int:
+        """How often a segment was ended by request, by the server's own log of all statements."""
+        return int(self.host.run("cat /var/log/postgresql/*.log | grep -c 'pg_switch_wal()' || true"))
+
     def rows_in(self, folder: str, text: str) -> str:
         """Ask a server that is started on a restored folder, beside the one in use, and ended again."""
         self.host.run("install -d -o postgres /srv/beside; cd /srv/beside; echo 'local all all peer' > hba; chown postgres hba")
@@ -170,15 +179,14 @@ class Archive:
 
     def receive(self) -> None:
         """Start a receiver in an empty folder, and let commits wait for it from now on."""
-        self.host.run(f"systemctl stop receiver 2>/dev/null; systemctl reset-failed receiver 2>/dev/null; rm -rf {RECEIVED}")
-        self.host.run(f"install -d -o postgres -g postgres -m 700 {RECEIVED}; chmod 711 /etc/paas")
-        self.host.run("umask 077; cat > /etc/paas/receiver; chown postgres /etc/paas/receiver", stdin=f"*:*:*:replicator:{self.replication}\n")
+        self.host.run(f"systemctl stop {UNIT} 2>/dev/null; rm -rf {RECEIVED}")
         # From now on: a restored server has no slots, and that of the role has kept the log of all tests before.
         self.sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'receiver'", "postgres")
         self.sql("SELECT pg_create_physical_replication_slot('receiver', true)", "postgres")
-        login = "host=127.0.0.1 user=replicator sslmode=verify-ca sslrootcert=/etc/paas-hardening/postgres/ca.crt application_name=receiver"
-        words = f"/usr/lib/postgresql/17/bin/pg_receivewal --synchronous --no-loop --slot=receiver -D {RECEIVED} -d '{login}'"
-        self.host.run(f"systemd-run --quiet --unit=receiver --uid=postgres --setenv=PGPASSFILE=/etc/paas/receiver {words}")
+        server = {"name": "db", "address": "127.0.0.1", "version": 17, "authority": self.host.run("cat /etc/paas-hardening/postgres/ca.crt")}
+        given = {"me": "receiver", "server": server, "password": self.received_by, "folder": RECEIVED, "free_percent": 0}
+        made = self._run(host_postgres_receiver.VERB, given)
+        assert not made.get("failed"), made["msg"]
         self._wait_for("application_name = 'receiver' AND state = 'streaming'")
         self.sql("ALTER SYSTEM SET synchronous_standby_names = 'receiver'", "postgres")
         self.sql("SELECT pg_reload_conf()", "postgres")
@@ -186,7 +194,7 @@ class Archive:
 
     def _wait_for(self, what: str) -> None:
         question = f"SELECT count(*) FROM pg_stat_replication WHERE {what}"
-        assert processes.wait_until(lambda: self.sql(question, "postgres") == "1", 60), self.host.run("journalctl -u receiver --no-pager | tail -5")
+        assert processes.wait_until(lambda: self.sql(question, "postgres") == "1", 60), self.host.run(f"journalctl -u {UNIT} --no-pager | tail -5")
 
     def begin_anew(self) -> None:
         """Start the server on what was restored, without a receiver."""

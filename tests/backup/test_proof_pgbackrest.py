@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.kind import SEGMENTS
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.receiver import UNIT
 from tests import labs
 from tests.backup.archive_site import ARCHIVE, AS_POSTGRES, DATA, PASS, RECEIVED, REPOSITORY, Archive
 from tests.perf import figures
@@ -50,10 +52,34 @@ def test_the_roles_make_a_server_that_archives(site: Archive) -> None:
     site.roles().ok()
     assert site.sql("SHOW archive_mode", "postgres") == "on"
     assert '"cipher":"aes-256-cbc"' in site.pgbackrest("--output=json info")
+    # The second run looks at what there is, and ends no segment of the log to see it come.
+    before = site.switches()
+    assert before > 0
     assert site.roles().ok().recap()["changed"] == 0
+    assert site.switches() == before
+    # What does not fit together is tried all the same.
+    site.sql("SELECT pg_stat_reset_shared('archiver')", "postgres")
+    site.roles().ok()
+    assert site.switches() > before
     site.sql("CREATE DATABASE app", "postgres")
     assert site.sql("SELECT slot_name FROM pg_replication_slots", "postgres") == "receiver"
     site.sql(TABLE + "INSERT INTO ledger SELECT 1000, n FROM generate_series(1, 50000) n;")
+
+
+def test_one_that_is_too_old_is_refused_before_it_is_installed(tmp_path: Path, report: Callable[[str], None]) -> None:
+    with labs.hosts(["db:bookworm"], report=report, purpose="pgold") as fleet:
+        old = Archive(fleet, tmp_path)
+        old.prepare()
+        # All that the role asks before it looks at pgBackRest.
+        line = "15 main 5432 online postgres /var/lib/postgresql/15/main /var/log/postgresql.log"
+        old.host.run("useradd --system postgres; cat > /usr/local/bin/pg_lsclusters; chmod 755 /usr/local/bin/pg_lsclusters", stdin=f"#!/bin/sh\necho {line}\n")
+        for arguments in (("--check",), ()):
+            run = old.roles(*arguments, names=["postgres_archive"])
+            # Before the lists of packages were ever fetched, nothing is known, and a prediction leaves them alone.
+            assert run.status == (0 if arguments else 2), run.output
+        assert "is what the sources of this host have, and is too old" in run.output
+        assert "Debian 13 has it" in run.output
+        assert old.host.run("dpkg-query -W -f '${Status}' pgbackrest 2>&1 || true").find("install ok") < 0
 
 
 def test_a_point_is_taken_and_proved_once(site: Archive, measured: Measured) -> None:
@@ -63,7 +89,7 @@ def test_a_point_is_taken_and_proved_once(site: Archive, measured: Measured) -> 
     assert site.backups() == []
     done = site.do("workflow_backup", **given).ok().result("Do")
     note = str(done["point"]["proofs"]["postgres"]["steps"])
-    measured(figures.told("a server backed up by pgBackRest is back after", done["rto_seconds"]["postgres"], "s", note))
+    measured(figures.told("a server backed up by pgBackRest is back after", done["rto_seconds"], "s", note))
     assert (done["plan"], done["proof"]["verdict"]) == (predicted["plan"], "pass")
     about = done["point"]["kinds"]["postgres"]
     assert (about["kind"], about["holes"], [about["label"]]) == ("full", [], site.backups())
@@ -247,7 +273,9 @@ def test_a_moment_comes_back_in_a_new_place(site: Archive) -> None:
     site.host.run(f"rm -rf {place}.*")
 
 
-def test_no_acknowledged_commit_is_lost_with_a_receiver(site: Archive, share: Callable[[int, int], int], measured: Measured) -> None:
+def test_no_acknowledged_commit_is_lost_with_a_receiver(
+    site: Archive, share: Callable[[int, int], int], measured: Measured, report: Callable[[str], None]
+) -> None:
     alone = site.throughput()
     runs, total, lost = share(2, 100), 0, 0
     for number in range(runs):
@@ -262,7 +290,7 @@ def test_no_acknowledged_commit_is_lost_with_a_receiver(site: Archive, share: Ca
         site.host.run("systemd-run --quiet --unit=clients --uid=postgres python3 /srv/ledger.py 32 20 /srv/out/acknowledged")
         time.sleep(3 + number % 5 * 0.7)
         site.erase()
-        site.host.run("for n in $(seq 200); do test -s /srv/out/acknowledged && break; sleep 0.2; done; systemctl stop receiver; true")
+        site.host.run(f"for n in $(seq 200); do test -s /srv/out/acknowledged && break; sleep 0.2; done; systemctl stop {UNIT}; true")
         acknowledged = [int(word) for word in site.host.run("cat /srv/out/acknowledged").split()]
         done = well(site.restore(received=RECEIVED, state="swapped", confirm="db"))
         site.begin_anew()
@@ -270,6 +298,7 @@ def test_no_acknowledged_commit_is_lost_with_a_receiver(site: Archive, share: Ca
         total += sum(acknowledged)
         lost += sum(max(0, number - int(there.get(str(client), 0))) for client, number in enumerate(acknowledged))
         site.host.run(f"rm -rf {DATA}.*")
+        report(f"killed and erased {number + 1} of {runs} times: {lost} of {total} acknowledged commits lost")
         if not number:
             measured(figures.told("an erased server is back after", done["rto_seconds"]["postgres"], "s"))
     assert total > 100 * runs

@@ -53,6 +53,17 @@ def make_folder(path: str, mode: int, owner: str) -> None:
     guard(path, mode, owner)
 
 
+def make_way(path: str) -> None:
+    """Make a folder, and what is missing above it, so that every account gets there, whatever the mask of this process."""
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(missing):
+        os.mkdir(folder)
+        os.chmod(folder, 0o755)
+
+
 def owner_name(number: int) -> str:
     """Return the name of an account, or its number when nobody has it."""
     try:

@@ -136,6 +136,10 @@ def test_what_pgbackrest_says_is_read() -> None:
     assert (read.system, read.archive, read.encrypted, [entry.chain for entry in read.backups]) == ("8", "17-2", True, [(FULL, DIFFERENTIAL)])
     with pytest.raises(NotProven, match="cannot be read: no key"):
         stanza_of([{**said[0], "status": {"code": 99, "message": "no key"}}], "main")
+    # The stanza says no more than "other"; its repository says why, and then shows the whole request.
+    repositories = [{"key": 1, "status": {"code": 99, "message": "[CryptoError] unable to verify certificate:\n*** Path/Query ***:\nGET /log"}}]
+    with pytest.raises(NotProven, match="unable to verify certificate Is it"):
+        stanza_of([{**said[0], "repo": repositories, "status": {"code": 99, "message": "other"}}], "main")
     with pytest.raises(NotFound):
         stanza_of(said, "other")
     with pytest.raises(NotProven):
@@ -179,6 +183,13 @@ def test_a_configuration_that_loses_or_shows_something_is_refused(tmp_path: Path
     path.chmod(0o640)
     path.write_text(path.read_text().replace("[main]", "archive-push-queue-max=1GiB\n[main]"))
     with pytest.raises(Refused, match="archive-push-queue-max"):
+        judge(str(path), "main")
+    for line in ("repo1-storage-verify-tls=n", "repo1-s3-verify-tls = N"):
+        path.write_text(f"[global]\nrepo1-type=s3\nrepo1-s3-key-secret=0123\n{line}\n[main]\npg1-path=/x\n")
+        with pytest.raises(Refused, match="verify-tls=") as blind:
+            judge(str(path), "main")
+        assert "0123" not in str(blind.value)
+        path.write_text(path.read_text().lower().replace("=n", "=y").replace("= n", "=y"))
         judge(str(path), "main")
     path.write_text("not a configuration\nsecret=1\n")
     with pytest.raises(Invalid) as caught:

@@ -21,6 +21,7 @@ EMPTY_DISK = disk.Seen(layout.DATA, "/dev/vdb", {}, 1 << 30, False, "/dev/vdb", 
 NO_TLS = certificates.Seen(None, None, None, None, (), False, False, NO_FILE, NO_FILE)
 DEBIAN = {"ID": "debian", "VERSION_CODENAME": "bookworm"}
 PRIMARY = {"name": "db1", "address": "10.0.0.1", "authority": "PEM"}
+RECEIVER = {"name": "backup-1", "address": "10.0.0.9"}
 PASSWORD = "a password that is long"
 
 
@@ -114,6 +115,10 @@ def test_no_major_is_ever_jumped_and_other_systems_are_told() -> None:
         ({"tls_key": "/etc/key.pem"}, "one is missing"),
         ({"renew_before": 400}, "Give 1 to 396 days"),
         ({"connections": 3}, "10 or more"),
+        ({"receivers": [RECEIVER]}, "receiver_password is empty"),
+        ({"receivers": [RECEIVER], "receiver_password": "short"}, "can be guessed"),
+        ({"receivers": [RECEIVER], "receiver_password": PASSWORD, "receiver_role": "replicator"}, "the role of the standbys"),
+        ({"receivers": [RECEIVER], "peers": [RECEIVER], "receiver_password": PASSWORD, "replication_password": PASSWORD}, "is a standby, too"),
     ],
     ids=str,
 )
@@ -129,6 +134,21 @@ def test_peers_get_slots_and_lines_and_in_one_order() -> None:
     assert one.slots == ("db_3", "db1")
     assert one.settings["synchronous_standby_names"] == "ANY 1 (db_3, db1)"
     assert [entry.network for entry in one.entries] == ["10.0.0.3/32", "10.0.0.1/32"]
+
+
+def test_receivers_get_a_role_of_their_own_and_commits_wait_for_them_too() -> None:
+    given = {"receivers": [RECEIVER], "receiver_password": PASSWORD, "synchronous": True}
+    alone = wish(**given)
+    assert alone.slots == ("backup_1",)
+    assert alone.settings["synchronous_standby_names"] == "ANY 1 (backup_1)"
+    assert [(role.name, role.replication, role.rewinds, role.member_of) for role in alone.roles] == [("receiver", True, False, ())]
+    assert [entry.line() for entry in alone.entries] == ["hostssl replication receiver 10.0.0.9/32 scram-sha-256"]
+    both = wish(**given, peers=[{"name": "db1", "address": "10.0.0.1"}], replication_password=f"{PASSWORD}2")
+    assert both.settings["synchronous_standby_names"] == "ANY 1 (db1, backup_1)"
+    assert [(role.name, role.password) for role in both.roles] == [("replicator", f"{PASSWORD}2"), ("receiver", PASSWORD)]
+    # A standby keeps no log for them, and lets them in once it is the primary.
+    standby = wish(**given, primary=PRIMARY, replication_password=PASSWORD)
+    assert (standby.slots, standby.former, len(standby.entries)) == ((), ("backup_1",), 1)
 
 
 def test_what_a_certificate_lacks_is_told() -> None:

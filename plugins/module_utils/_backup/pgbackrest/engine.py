@@ -54,6 +54,8 @@ _KEEP = ("--repo1-retention-full=9999999", "--repo1-retention-full-type=count")
 _QUIET = ("--log-level-console=warn", "--log-level-stderr=off", "--log-level-file=off")
 # Drops segments while it reports success, so that a hole is no error of anybody's.
 _DROPS = "archive-push-queue-max"
+# Of a store: whoever stands between would have its keys.
+_BLIND = re.compile(r"repo\d*-(storage|s3)-verify-(tls|ssl)")
 _LONGEST_COMPLAINT = 500
 # As pgbackrest info says it of a repository that is there and no use to it.
 _UNREADABLE = 99
@@ -179,8 +181,7 @@ def stanza_of(said: Any, name: str) -> Stanza:
     try:
         entry = next((one for one in said if one["name"] == name), None)
         if entry is not None and entry.get("status", {}).get("code") == _UNREADABLE:
-            said_of_it = scrub(str(entry["status"].get("message", "")))[:_LONGEST_COMPLAINT]
-            raise NotProven(f"The repository of {name} cannot be read: {said_of_it}", "Is it the right pass phrase, and the right place?", "postgres.config")
+            raise NotProven(f"The repository of {name} cannot be read: {_why(entry)}", "Is it the right pass phrase, and the right place?", "postgres.config")
         if entry is None or not entry["db"]:
             raise NotFound(
                 f"pgBackRest has no stanza {name}.", f"Make it: pgbackrest --stanza={name} stanza-create (role postgres_archive does).", "postgres.stanza"
@@ -192,6 +193,13 @@ def stanza_of(said: Any, name: str) -> Stanza:
         return Stanza(str(newest["system-id"]), archive or f"{version}-{newest['id']}", entry["cipher"] != "none", backups)
     except (KeyError, TypeError, ValueError):
         raise NotProven("What pgbackrest info says is not understood.", "Its version may be newer than what this collection knows.", name) from None
+
+
+def _why(entry: Mapping[str, Any]) -> str:
+    """Return why a repository cannot be read: it says so itself, in its first line, where the stanza says "other"."""
+    statuses = [one["status"] for one in entry.get("repo", ()) if one.get("status", {}).get("code")]
+    said = str((statuses or [entry["status"]])[0].get("message", "")).strip().partition("\n")[0]
+    return scrub(said)[:_LONGEST_COMPLAINT].rstrip(":.")
 
 
 def _backup(one: Mapping[str, Any]) -> Backup:
@@ -280,6 +288,13 @@ def judge(config: str, stanza: str) -> None:
                 "Take it out; watch the disk of the server instead.",
                 "postgres.config",
             )
+        for name, value in parsed.items(section):
+            if _BLIND.fullmatch(name) and value.strip().lower() != "y":
+                raise Refused(
+                    f"{config} has {name}={value.strip()} in [{section}]: whoever stands between could take the store's place, and has its keys.",
+                    "Take it out, and name the store's authority: repo1-storage-ca-file (postgres_archive_s3.ca_file).",
+                    "postgres.config",
+                )
 
 
 def _parsed(config: str) -> configparser.ConfigParser:

@@ -17,7 +17,7 @@ Range = Tuple[int, int]
 
 ANYWHERE = "anywhere"
 # Groups that an inventory may lack: then nobody is in them.
-KNOWN_GROUPS = ("backup", "cluster_nodes", "etcd", "load_balancer", "object_store", "postgres")
+KNOWN_GROUPS = ("backup", "cluster_nodes", "etcd", "load_balancer", "object_store", "postgres", "postgres_receiver")
 PROTOCOLS = ("tcp", "udp", "vrrp")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,59}")
 _PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")

@@ -21,6 +21,8 @@ _MESSAGE = re.compile(r"(?:ERROR|FATAL|PANIC|error):\s*(.*)")
 _QUIET = (
     "SET log_statement = 'none'; SET log_min_duration_statement = -1; SET log_min_error_statement = 'panic';\n"
     "SET client_min_messages = 'warning'; SET statement_timeout = '{seconds}s'; SET lock_timeout = '20s';\n"
+    # Who is to have a commit before it counts may be what these statements are about to let in.
+    "SET synchronous_commit = 'local';\n"
 )
 # Of a statement, and what psql may take longer.
 _SECONDS = 120.0

@@ -31,6 +31,10 @@ PEER_OPTIONS: Dict[str, Any] = {
     "address": {"type": "str", "required": True},
     "rewinds": {"type": "bool", "default": False},
 }
+RECEIVER_OPTIONS: Dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "address": {"type": "str", "required": True},
+}
 _COPY = 86_400.0
 
 

@@ -43,6 +43,9 @@ ARGUMENTS: Dict[str, Any] = {
     "peers": {"type": "list", "elements": "dict", "default": [], "options": standby.PEER_OPTIONS},
     "replication_role": {"type": "str", "default": "replicator"},
     "replication_password": {"type": "str", "default": "", "no_log": True},
+    "receivers": {"type": "list", "elements": "dict", "default": [], "options": standby.RECEIVER_OPTIONS},
+    "receiver_role": {"type": "str", "default": "receiver"},
+    "receiver_password": {"type": "str", "default": "", "no_log": True},
     "rejoin": {"type": "bool", "default": False},
     "rejoin_by": {"type": "str", "choices": [NOTHING, REWIND, COPY], "default": NOTHING},
     "synchronous": {"type": "bool", "default": False},
@@ -54,8 +57,9 @@ ARGUMENTS: Dict[str, Any] = {
 class Wish(NamedTuple):
     """What there has to be on one host.
 
-    ``names`` are the names and addresses in the certificate, the first being the host's own. ``slots`` are for the standbys of a primary; ``former`` are those
-    that a standby had when it was the primary. ``rejoin`` lets a former primary that has nothing of its own become a standby, ``rejoin_by`` also one that has.
+    ``names`` are the names and addresses in the certificate, the first being the host's own. ``slots`` are for the standbys of a primary and for those who
+    receive its log; ``former`` are those that a standby had when it was the primary. ``rejoin`` lets a former primary that has nothing of its own become a
+    standby, ``rejoin_by`` also one that has.
     """
 
     version: Optional[int]
@@ -112,13 +116,16 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
     followers += access.entries_of([{"database": "postgres", "role": role, "network": one["address"]} for one in rewinding])
     if peers and password:
         # After a switchover the roles of the hosts are the other way round; then the same lines are needed on each.
-        replicator = {"name": role, "password": password, "connection_limit": -1, "member_of": []}
-        roles = (*roles, accounts.roles_of([replicator])[0]._replace(replication=True, rewinds=bool(rewinding)))
+        roles = (*roles, _replicator(role, password)._replace(rewinds=bool(rewinding)))
+    receivers = sorted(params["receivers"], key=lambda one: str(one["name"]))
+    if receivers:
+        followers += access.entries_of([{"database": access.REPLICATION, "role": params["receiver_role"], "network": one["address"]} for one in receivers])
+        roles = (*roles, *_receiver(params, peers, receivers))
     given = settings.given_settings(params["settings"])
     if params["archive_stanza"]:
         given = {**settings.archiving(params["archive_stanza"], given), **given}
-    given["synchronous_standby_names"] = _synchronous(peers) if params["synchronous"] else ""
-    slots = tuple(standby.slot_name(one["name"]) for one in peers)
+    given["synchronous_standby_names"] = _synchronous([*peers, *receivers]) if params["synchronous"] else ""
+    slots = tuple(standby.slot_name(one["name"]) for one in [*peers, *receivers])
     found = standby.primary_of(primary, role, password, names[0], PORT)
     return Wish(
         params["version"],
@@ -142,6 +149,24 @@ def wish_of(params: Mapping[str, Any]) -> Wish:
         bool(rewinding),
         repository.repository_of(params["source"], params["repository"], params["version"]),
     )
+
+
+def _replicator(name: str, password: str) -> accounts.Role:
+    """A role that may log in and replicate, and nothing else."""
+    return accounts.roles_of([{"name": name, "password": password, "connection_limit": -1, "member_of": []}])[0]._replace(replication=True)
+
+
+def _receiver(params: Mapping[str, Any], peers: Sequence[Mapping[str, Any]], receivers: Sequence[Mapping[str, Any]]) -> List[accounts.Role]:
+    """Return the role of those who receive the log, which is not that of the standbys: who has one password has not the other. Raises Invalid."""
+    name, password = params["receiver_role"], params["receiver_password"]
+    twice = sorted({standby.slot_name(one["name"]) for one in peers} & {standby.slot_name(one["name"]) for one in receivers})
+    if twice:
+        raise Invalid(f"receivers: {', '.join(twice)} is a standby, too.", "Name it once: a standby needs no receiver, it has the log.", "receivers.name")
+    if name == params["replication_role"]:
+        raise Invalid(f"receiver_role is {name}, the role of the standbys.", "Give a name of its own (postgres_server_receiver_role).", "receiver_role")
+    if not password and params["step"] == WHOLE:
+        raise Invalid("receiver_password is empty.", "Give one (postgres_server_receiver_password): openssl rand -hex 24.", "receiver_password")
+    return [_replicator(name, password)] if password else []
 
 
 def _addresses(given: Sequence[str]) -> Tuple[str, ...]:
