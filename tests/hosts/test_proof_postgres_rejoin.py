@@ -53,7 +53,8 @@ def promote(servers: Servers, name: str) -> None:
 
 def diverge(servers: Servers, primary: str, standby: str) -> None:
     """Let a primary take commits that its standby never gets, crash it in the middle of them, and promote the standby, which takes others."""
-    benchmark = f"{ACCOUNT} {PROGRAMS}/pgbench -n -c 4 -T 900 app >/tmp/pgbench.log 2>&1"
+    # Slow enough on any machine that the log does not call for a checkpoint meanwhile: with it goes the log from before the fork, and the way back.
+    benchmark = f"{ACCOUNT} {PROGRAMS}/pgbench -n -c 4 -R 40 -T 900 app >/tmp/pgbench.log 2>&1"
     host = servers.hosts[primary]
     host.run(f"systemd-run --quiet --collect --unit=load bash -c '{benchmark}'")
     wait_for(servers, primary, 50)
@@ -143,9 +144,9 @@ def test_commits_that_nobody_else_has_are_told_and_given_up_only_by_who_names_th
     assert plan(predicted, PRIMARY, "db1") == plan(done, PRIMARY, "db1")
     assert "timeline of the checkpoint" in plan(done, PRIMARY, "db1")
     assert (told["rewound"]["after"], found[0] in told["rewound"]["why"]) == (f"{found[1]} of timeline 2", True)
-    assert set(plan(done, CLOSED, "db1")) == {"may read the server's files", "reloaded", "hostssl postgres replicator"} or "reloaded" in plan(
-        done, CLOSED, "db1"
-    )
+    closed = plan(done, CLOSED, "db1")
+    assert {"may read the server's files", "reloaded"} <= set(closed)
+    assert [field.split()[:3] for field in closed if field.startswith("hostssl")] == [["hostssl", "postgres", "replicator"]]
     require_equal(servers, "db1", "db2")
     kept = told["given up log"]["after"]
     commits = servers.hosts["db2"].run(
