@@ -29,7 +29,8 @@ pgbench_tellers t), (SELECT count(*) || md5(string_agg(t::text, ',' ORDER BY t::
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]) -> Iterator[Servers]:
     """A pair of its own, with the tables of pgbench: what other tests leave of theirs is no beginning of this story."""
-    with labs.hosts(["db1", "db2", "db3:trixie"], disks=1, report=report, purpose="rejoin") as fleet:
+    # Room for the data that is moved aside, and its copy.
+    with labs.hosts(["db1", "db2", "db3:trixie"], disks=1, report=report, purpose="rejoin", size="2G") as fleet:
         # What a run predicts is not to depend on when a checkpoint in the background ends, however slow the machine is.
         made = Servers(fleet, tmp_path_factory.mktemp("rejoin"), settings={"checkpoint_timeout": "1h"})
         made.run("--limit", "pair").ok()
@@ -201,6 +202,9 @@ def test_a_rewind_that_was_killed_is_recognised_and_only_a_new_copy_mends_it(ser
 
 
 def test_a_primary_that_still_runs_is_stopped_by_a_person_first(servers: Servers) -> None:
+    # Who is stopped in good order keeps its log from its own last checkpoint on: one from before the fork has to be in the same segment.
+    servers.sql("db2", "CHECKPOINT;")
+    require_equal(servers, "db2", "db1")
     promote(servers, "db1")
     refused = rejoin(servers, "db2", postgres_server_rejoin_host="db1")
     assert (refused.status, "This host is a primary of its own" in refused.output) == (2, True), refused.output
