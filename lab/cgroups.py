@@ -6,6 +6,7 @@ happened to its pid file, it is found there.
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,13 +86,17 @@ def members(relative: str) -> set[int]:
     """Numbers of all living processes in the folder and below, in any hierarchy."""
     found: set[int] = set()
     for hierarchy in hierarchies():
-        top = hierarchy.path / relative
-        for listing in [*top.glob("**/cgroup.procs")] if top.is_dir() else []:
+        for folder in tree(hierarchy.path / relative):
             try:
-                found.update(int(line) for line in listing.read_text().split())
+                found.update(int(line) for line in (folder / "cgroup.procs").read_text().split())
             except OSError:  # the folder went while we looked
                 continue
     return {pid for pid in found if pid and processes.start_time(pid) is not None}
+
+
+def tree(top: Path) -> list[Path]:
+    """The folder and all below it, those above first. A kubelet or a systemd may remove some of them meanwhile."""
+    return [Path(folder) for folder, _folders, _files in os.walk(top)]
 
 
 def kill(relative: str, seconds: float = 10) -> None:
@@ -124,10 +129,7 @@ def remove(relative: str, seconds: float = 5) -> None:
 
 
 def _removed(top: Path) -> bool:
-    if not top.is_dir():
-        return True
-    inner = sorted((path for path in top.glob("**/") if path != top), key=lambda path: len(path.parts), reverse=True)
-    for folder in [*inner, top]:
+    for folder in reversed(tree(top)):
         try:
             folder.rmdir()
         except FileNotFoundError:

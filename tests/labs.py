@@ -49,7 +49,7 @@ def running(name: str, report: Callable[[str], Any] = print, **options: Any) -> 
 
 
 @contextlib.contextmanager
-def hosts(wanted: Sequence[str], disks: int = 0, report: Callable[[str], Any] = print, purpose: str = "hosts") -> Iterator[Fleet]:
+def hosts(wanted: Sequence[str], disks: int = 0, report: Callable[[str], Any] = print, purpose: str = "hosts", size: str = "512M") -> Iterator[Fleet]:
     """Yield standalone hosts that are up, NAME or NAME:RELEASE each, in a lab of their own, and take them down afterwards, however the test ends."""
     from lab.hosts.fleet import Fleet
 
@@ -58,13 +58,13 @@ def hosts(wanted: Sequence[str], disks: int = 0, report: Callable[[str], Any] = 
     asked = [entry.partition(":")[0] for entry in wanted]
     if set(asked) <= set(fleet.names()) and not (CLAIMS / name).exists():
         # Whoever works on a test keeps them: python -m lab hosts up --name NAME-hosts. They are as he left them.
-        fleet.up(wanted, disks=disks, size="512M", report=report)
+        fleet.up(wanted, disks=disks, size=size, report=report)
         yield fleet
         return
     with _claimed(name):
         try:
             fleet.down()
-            fleet.up(wanted, disks=disks, size="512M", report=report)
+            fleet.up(wanted, disks=disks, size=size, report=report)
             yield fleet
         finally:
             fleet.down()

@@ -29,11 +29,12 @@ PSQL = "cd / && setpriv --reuid=postgres --regid=postgres --init-groups psql -X 
 
 @dataclass
 class Servers:
-    """The hosts, the playbook for them, and the passwords of this run."""
+    """The hosts, the playbook for them, and the passwords of this run. ``settings`` are more of them for all servers."""
 
     fleet: Fleet
     folder: Path
     passwords: Mapping[str, str] = field(default_factory=lambda: {name: f"{secrets.token_hex(16)} '\"\\@:#" for name in ("app", "reader", "replicator")})
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def hosts(self) -> dict[str, Host]:
@@ -73,7 +74,7 @@ class Servers:
             "postgres_server_databases": [{"name": "app", "owner": "app", "connect": ["reader"], "extensions": ["pgcrypto"]}],
             "postgres_server_replication_password": self.passwords["replicator"],
             # The machine's memory is not the lab's alone; what is said must not hold what is secret.
-            "postgres_server_settings": {"shared_buffers": "64MB", "log_statement": "all", "log_min_duration_statement": 0},
+            "postgres_server_settings": {"shared_buffers": "64MB", "log_statement": "all", "log_min_duration_statement": 0, **self.settings},
         }
 
     def result(self, run: Run, host: str) -> Mapping[str, Any]:

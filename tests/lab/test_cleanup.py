@@ -159,3 +159,27 @@ def _is_locked(path: Path) -> bool:
             return False
     except Busy:
         return True
+
+
+# As a kubelet does with the folders of its pods.
+COME_AND_GO = """import os, sys
+pods = [f"{sys.argv[1]}/pod{number}" for number in range(100)]
+while True:
+    for pod in pods:
+        os.makedirs(pod)
+    for pod in pods:
+        os.rmdir(pod)
+"""
+
+
+def test_folders_that_go_while_they_are_looked_at_are_no_failure(tmp_path: Path) -> None:
+    stay = tmp_path / "stay" / "within"
+    stay.mkdir(parents=True)
+    with subprocess.Popen([sys.executable, "-c", COME_AND_GO, str(tmp_path / "pods")]) as kubelet:
+        try:
+            seen = [cgroups.tree(tmp_path) for _time in range(1000)]
+        finally:
+            kubelet.kill()
+    assert {stay in found for found in seen} == {True}
+    # Otherwise nothing went while it was looked at.
+    assert len({len(found) for found in seen}) > 2

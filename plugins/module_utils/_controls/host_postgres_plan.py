@@ -165,7 +165,8 @@ class Planner(AreaPlanner):
         if not observed.live or not self._wish.rewinding or there == str(observed.live.timeline):
             return []
         ref, why = Ref("", "Cluster", f"{observed.place.major}/{layout.NAME}"), "a host that is rewound reads it in the files"
-        return [Change(ref, ("timeline of the checkpoint",), there, str(observed.live.timeline), why)]
+        # Which one is there now changes by itself, as checkpoints in the background end.
+        return [Change(ref, ("timeline of the checkpoint",), "an earlier one", str(observed.live.timeline), why)]
 
     def _certificates(self, observed: Observed) -> List[Change]:
         found, told = certificate_changes(self._wish.tls, observed.tls, Renewal(self._wish.names, self._wish.renew_before, observed.moment))

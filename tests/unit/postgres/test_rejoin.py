@@ -8,7 +8,7 @@ import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._controls import host_postgres_rejoin
 from ansible_collections.paas.hardening.plugins.module_utils._controls.host_postgres_plan import refusal_of
-from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import accounts, layout
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import accounts, former, layout, live
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.former import Former
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.log import Fork, Past
 from tests.unit.postgres.test_plan import PASSWORD, PRIMARY, observed, planned, wish
@@ -106,3 +106,15 @@ def test_the_primary_gives_a_host_that_is_rewound_four_functions_and_takes_them_
     assert [text.split()[0] for text in accounts.role_statements(plain, replicator._replace(functions=2))] == ["ALTER", "REVOKE"]
     told = [field for field, _before, _after in accounts.role_differences(plain, replicator._replace(functions=1))]
     assert "may read the server's files" in told
+
+
+@pytest.mark.parametrize("timeline", ["1", "2"])
+def test_what_a_primary_brings_to_its_files_is_told_the_same_whichever_checkpoint_has_just_ended(timeline: str) -> None:
+    primary = wish(peers=[{"name": "db1", "address": "10.0.0.1", "rewinds": True}], replication_password=PASSWORD)
+    running = live.Live("15", False, 0.0, {}, (), (), (), {}, {}, {}, (), "", 3)
+
+    def told(on: str) -> list[tuple[Any, Any]]:
+        seen = observed(**{**CRASHED, "control": {former.TIMELINE: on}})._replace(live=running)
+        return [(change.before, change.after) for change in planned(primary, seen) if change.field == "timeline of the checkpoint"]
+
+    assert (told(timeline), told("3")) == ([("an earlier one", "3")], [])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, Refused, Unavailable
@@ -169,14 +170,24 @@ def write(repository: Repository, path: str, release: Mapping[str, str], layout:
 
 
 def _ask_it(repository: Repository, suite: str) -> None:
-    """Fetch the lists of this repository alone, and see that its pins are in force. Raises Unavailable and Refused."""
-    words = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", "-o", "APT::Update::Error-Mode=any", "-o", f"Dir::Etc::SourceList={SOURCE_FILE}"]
-    ended = ask([*words, "-o", "Dir::Etc::SourceParts=-", "-o", "APT::Get::List-Cleanup=0", "update"], seconds=_PATIENCE)
-    if ended.status:
-        said = ended.complaint.strip()[-500:]
-        raise Unavailable(f"apt does not take the repository: {said}", "Can this host reach it, and is it signed by that key?", subject="repository.url")
-    lines = (line.split() for line in ask(["apt-cache", "policy"]).output.splitlines())
-    priorities = {words[0] for words in lines if len(words) > 2 and words[1].rstrip("/") == repository.url and words[2].partition("/")[0] == suite}
+    """Fetch the lists of this repository alone, once it is seen that its pins are in force. Raises Unavailable and Refused."""
+    # First beside those that are in use: apt would hold what a refused repository calls itself against what it is called once it is mended.
+    with tempfile.TemporaryDirectory(prefix="paas-hardening-pgdg.") as lists:
+        # apt fetches under an account of its own.
+        os.chmod(lists, 0o755)
+        beside = ["-o", f"Dir::State::Lists={lists}", "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="]
+        _fetch(beside)
+        lines = (line.split() for line in ask(["apt-cache", *beside, "policy"]).output.splitlines())
+        priorities = {words[0] for words in lines if len(words) > 2 and words[1].rstrip("/") == repository.url and words[2].partition("/")[0] == suite}
     if priorities != {str(_NEVER)}:
         hint = "It calls its suite otherwise than repository.suite: look into its Release file."
         raise Refused(f"What the repository {repository.url} has besides PostgreSQL cannot be kept out.", hint, "repository.suite")
+    _fetch([])
+
+
+def _fetch(more: List[str]) -> None:
+    words = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", "-o", "APT::Update::Error-Mode=any", "-o", f"Dir::Etc::SourceList={SOURCE_FILE}"]
+    ended = ask([*words, "-o", "Dir::Etc::SourceParts=-", "-o", "APT::Get::List-Cleanup=0", *more, "update"], seconds=_PATIENCE)
+    if ended.status:
+        said = ended.complaint.strip()[-500:]
+        raise Unavailable(f"apt does not take the repository: {said}", "Can this host reach it, and is it signed by that key?", subject="repository.url")
