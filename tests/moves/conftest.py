@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.contract.audit_log import AuditLog, Request
-from tests.contract.installed import GROUP, Installed, install, remove, remove_others
+from tests.contract.installed import GROUP, KEPT, Installed, install, remove, remove_others
 from tests.contract.playbook import AS_MODULE, Run, Task, run_tasks
 from tests.quality.checkout import ROOT
 
@@ -73,6 +74,17 @@ class Standing:
     platform: Installed | None = None
     sown: Sown | None = None
 
+    def asks(self, address: str) -> bool:
+        """Whether the platform has been moved to a server with this address."""
+        documents = self.platform.documents((*KEPT, "Secret")).values() if self.platform is not None else ()
+        values = [
+            base64.b64decode(value).decode(errors="replace")
+            for document in documents
+            for value in (document.get("data") or {}).values()
+            if document["kind"] == "Secret"
+        ]
+        return any(address in text for text in (*values, *(json.dumps(document) for document in documents)))
+
 
 @pytest.fixture(scope="session")
 def standing() -> Standing:
@@ -123,8 +135,7 @@ def store_outside(lab_cluster: Cluster) -> Iterator[ObjectStore]:
 @pytest.fixture(scope="module")
 def store(store_outside: ObjectStore, standing: Standing) -> ObjectStore:
     """The S3 server outside. It holds nothing, unless the file before has moved the platform there."""
-    platform = standing.platform
-    if platform is None or not any(store_outside.address in json.dumps(document) for document in platform.documents().values()):
+    if not standing.asks(store_outside.address):
         empty(store_outside)
     return store_outside
 
@@ -137,12 +148,22 @@ def empty(store: ObjectStore, *buckets: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(lab_cluster: Cluster) -> Iterator[Postgres]:
-    """The PostgreSQL outside."""
+def postgres_outside(lab_cluster: Cluster) -> Iterator[Postgres]:
     server = lab_cluster.postgres()
     server.up()
     yield server
     server.down()
+
+
+@pytest.fixture(scope="module")
+def postgres(postgres_outside: Postgres, standing: Standing) -> Postgres:
+    """The PostgreSQL outside. It holds no databases and roles but its own, unless the file before has moved the platform there."""
+    if not standing.asks(postgres_outside.address):
+        for (database,) in postgres_outside.sql("SELECT quote_ident(datname) FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'"):
+            postgres_outside.sql(f"DROP DATABASE {database} WITH (FORCE)")
+        for (role,) in postgres_outside.sql("SELECT quote_ident(rolname) FROM pg_roles WHERE NOT rolsuper AND rolname NOT LIKE 'pg\\_%'"):
+            postgres_outside.sql(f"DROP ROLE {role}")
+    return postgres_outside
 
 
 @pytest.fixture(scope="session")
