@@ -28,6 +28,12 @@ from tests.stores.liar import Liar
 from tests.stores.servers import Gateway, Minio, ObjectServer
 
 BUCKET, CHANGED, MEMORY_MIB = "many", 100, 64
+# Two blocks of one MD5 (Wang and Yu, 2004): a bit differs at these places.
+COLLIDING = bytes.fromhex(
+    "d131dd02c5e6eec4693d9a0698aff95c2fcab58712467eab4004583eb8fb7f8955ad340609f4b30283e488832571415a085125e8f7cdc99fd91dbdf280373c5b"
+    "d8823e3156348f5bae6dacd436c919c6dd53e2b487da03fd02396306d248cda0e99f33420f577ee8ce54b67080a80d1ec69821bcb6a8839396f9652b6ff72a70"
+)
+DIFFER = (19, 45, 59, 83, 109, 123)
 Share = Callable[[int, int], int]
 # One bucket into a point, in a process of its own: what it read, and the peak of its memory, without that of rclone.
 WORKER = """
@@ -117,6 +123,22 @@ def test_a_further_point_reads_what_has_changed(server: ObjectServer, tmp_path: 
         figures.at_most("peak memory of our process, first point", first["peak_mib"], "MiB", MEMORY_MIB, f"{count} objects"),
         figures.at_most("peak memory of our process, further point", second["peak_mib"], "MiB", MEMORY_MIB, f"{count} objects"),
     )
+
+
+def test_two_contents_of_one_md5_are_kept_apart(tmp_path: Path) -> None:
+    """What the store says of an object is an MD5: who made two contents of one must not have one of them restored in the other's place."""
+    other = bytes(byte ^ 0x80 if place in DIFFER else byte for place, byte in enumerate(COLLIDING))
+    assert other != COLLIDING
+    assert hashlib.md5(other, usedforsecurity=False).digest() == hashlib.md5(COLLIDING, usedforsecurity=False).digest()
+    bodies = {f"{name}{number}": body for number in range(3) for name, body in (("a", COLLIDING), ("b", other), ("c", b"plain %d" % number))}
+    with Minio(tmp_path / "server").running() as server:
+        server.bucket(BUCKET)
+        for key, body in bodies.items():
+            server.put(BUCKET, key, body)
+        assert fetched(server, tmp_path / "point")["objects"] == len(bodies)
+    with Packs(str(tmp_path / "point")) as packs:
+        held = {entry.key.decode(): b"".join(packs.pieces(entry)) for entry in read_inventory(str(tmp_path / "point" / INVENTORY))}
+    assert held == bodies
 
 
 @pytest.mark.timeout(3600)

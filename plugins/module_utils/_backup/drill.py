@@ -45,7 +45,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
 from ansible_collections.paas.hardening.plugins.module_utils._core.arguments import merge
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, NotFound, NotProven
-from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Proof
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Check, Proof
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Look, Verb
@@ -212,14 +212,14 @@ class Drill(Look):
             place = os.path.join(above, "etcd")
             os.mkdir(place, 0o700)
             proved = prove_etcd(programs, snapshot, expected, bump_for(time.time() - point.instant), place, deadline)
-        held = _equal("revision of the snapshot", str(about["revision"]), str(revision_of(programs, snapshot, deadline)))
+        held = Check.equal("revision of the snapshot", str(about["revision"]), str(revision_of(programs, snapshot, deadline)))
         return Drilled((*proved.proof.checks, held), proved.seconds)
 
     def _postgres(self, point: Manifest, folder: str, deadline: Deadline) -> Drilled:
         if is_archived(point.kinds["postgres"]):
             return Drilled(*archive_drilled(self._params, point.kinds["postgres"], folder, self._catalogue.folder, deadline))
         dumps, promises = kept(folder), point.kinds["postgres"]["databases"]
-        databases = _equal("databases", ", ".join(sorted(promises)), ", ".join(sorted(dumps)))
+        databases = Check.equal("databases", ", ".join(sorted(promises)), ", ".join(sorted(dumps)))
         if databases.verdict != PASS:
             return Drilled((databases,), 0.0)
         there = find_server(self._params["server_folder"] or "", max(made.version for made, _expected in dumps.values()))
@@ -232,7 +232,7 @@ class Drill(Look):
         for role, (_made, expected) in dumps.items():
             # What the files say of themselves has to be what was signed when the point was made.
             held = digest_of_rows(expected.fingerprint)
-            checks.append(_equal(f"SHA-256 over what {role} held when the point was made", str(promises[role]["content"]), held))
+            checks.append(Check.equal(f"SHA-256 over what {role} held when the point was made", str(promises[role]["content"]), held))
         checks += [check for entry in proved.values() for check in entry.proof.checks]
         return Drilled(tuple(checks), sum(entry.seconds for entry in proved.values()))
 
@@ -240,16 +240,16 @@ class Drill(Look):
         begun, checks = time.monotonic(), []
         for role, about in sorted(point.kinds["buckets"]["buckets"].items()):
             held, digest = buckets_proved(os.path.join(folder, role))
-            checks.append(_equal(f"objects of {about['bucket']} that come back", str(about["objects"]), str(held)))
-            checks.append(_equal(f"SHA-256 over keys and contents of {about['bucket']}", str(about["content"]), digest))
+            checks.append(Check.equal(f"objects of {about['bucket']} that come back", str(about["objects"]), str(held)))
+            checks.append(Check.equal(f"SHA-256 over keys and contents of {about['bucket']}", str(about["content"]), digest))
         return Drilled(tuple(checks), time.monotonic() - begun)
 
     def _objects(self, point: Manifest, folder: str, deadline: Deadline) -> Drilled:
         begun, about = time.monotonic(), point.kinds["objects"]
         documents = read_objects(folder)
         checks: List[Check] = [
-            _equal("objects in the files", str(about["objects"]), str(len(documents))),
-            _equal("SHA-256 over all objects", str(about["content"]), digest_of_files(folder)),
+            Check.equal("objects in the files", str(about["objects"]), str(len(documents))),
+            Check.equal("SHA-256 over all objects", str(about["content"]), digest_of_files(folder)),
         ]
         path = self._params["empty_server"]
         if not path:
@@ -263,12 +263,12 @@ class Drill(Look):
     def _secrets(self, point: Manifest, folder: str, deadline: Deadline) -> Drilled:
         begun, about = time.monotonic(), point.kinds["secrets"]
         path = os.path.join(folder, SECRETS_FILE)
-        checks = [_equal("keys of which each alone opens the Secrets", str(len(about["recipients"])), str(look_at(path).recipients))]
+        checks = [Check.equal("keys of which each alone opens the Secrets", str(len(about["recipients"])), str(look_at(path).recipients))]
         identity = self._params["identity_file"]
         if not identity:
             return Drilled(tuple(checks), time.monotonic() - begun, _NOT_HERE["secrets"])
         found = find_age(self._params["age"] or "").digest_inside(path, identity, deadline)
-        checks.append(_equal("SHA-256 of the decrypted Secrets", str(about["content"]), found))
+        checks.append(Check.equal("SHA-256 of the decrypted Secrets", str(about["content"]), found))
         return Drilled(tuple(checks), time.monotonic() - begun)
 
     def _volumes(self, point: Manifest, folder: str, deadline: Deadline) -> Drilled:
@@ -288,10 +288,6 @@ class Drill(Look):
 
 def _proof_of(seen: Observed) -> Proof:
     return Proof(tuple(check for drilled in seen.kinds.values() for check in drilled.checks))
-
-
-def _equal(what: str, expected: str, observed: str) -> Check:
-    return Check(what, expected, observed, PASS if expected == observed else FAIL)
 
 
 VERB = Verb(ARGUMENTS, Drill)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._controls.areas import Area
@@ -186,14 +185,13 @@ class Receiver(HostServer[Seen]):
         """Wait until the server sends its log. Raises RolloutFailed when it does not."""
         if not any(change.ref.name == receiver.UNIT for change in plan.changes):
             return 0.0
-        begun = time.monotonic()
-        if not self._received(_PATIENCE):
+        deadline = Deadline(_PATIENCE)
+        if not self._received(deadline):
             raise RolloutFailed(f"The server sends nothing: {receiver.complaint()}", _HINT, receiver.UNIT)
-        return time.monotonic() - begun
+        return deadline.passed
 
-    def _received(self, seconds: float) -> str:
-        """Return the segment that is being written, once there is one; nothing when there is none after so many seconds."""
-        deadline = Deadline(seconds)
+    def _received(self, deadline: Deadline) -> str:
+        """Return the segment that is being written, once there is one; nothing when there is none until then."""
         while True:
             segment = receiver.receiving(self._wish.folder)
             if segment or not deadline.pause(_PAUSE):
@@ -206,7 +204,7 @@ class Receiver(HostServer[Seen]):
         wish, proof, segment = self._wish, Proof(), last.segment if last else ""
         if last is not None and not self._refusal and (enforced or not self._first):
             # It may be on its way back this moment.
-            segment = segment or self._received(_MOMENT)
+            segment = segment or self._received(Deadline(_MOMENT))
             proof = Proof((Check("the segment that is being written", "one", segment or "none", PASS if segment else FAIL),))
             if enforced and proof.verdict == FAIL:
                 said = receiver.complaint()

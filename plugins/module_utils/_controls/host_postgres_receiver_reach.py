@@ -75,14 +75,14 @@ def judged(said: Mapping[str, Any], names: Sequence[str], role: str, commits: st
     """Judge what a server says. Pure."""
     rights = said["role"] or {}
     may = "nothing" if not rights else "more than replicate" if rights["more"] else "replicate" if rights["replication"] else "nothing"
-    checks = [_check(f"what the role {role} may", "replicate", may)]
+    checks = [Check.equal(f"what the role {role} may", "replicate", may)]
     for name in names:
         slot = said["slots"].get(name)
         here = next((one for one in said["standbys"] if one["name"] == name), None)
-        checks.append(_check(f"{name} comes", f"as {role}, by TLS", _coming(here)))
-        checks.append(_check(f"{name} gets the log", "streaming", here["state"] if here else "no"))
+        checks.append(Check.equal(f"{name} comes", f"as {role}, by TLS", _coming(here)))
+        checks.append(Check.equal(f"{name} gets the log", "streaming", here["state"] if here else "no"))
         kept = "none" if slot is None else "lost" if slot["status"] == "lost" else "in use" if slot["active"] else "not in use"
-        checks.append(_check(f"the slot of {name}", "in use", kept))
+        checks.append(Check.equal(f"the slot of {name}", "in use", kept))
         state = here["sync"] if here else "away"
         good = state in ("sync", "quorum") or commits == PROCEED
         checks.append(Check(f"commits wait for {name}", "sync or quorum" if commits == WAIT else "as it is", state, PASS if good else FAIL))
@@ -108,10 +108,6 @@ def _coming(here: Any) -> str:
     if here is None:
         return "not at all"
     return f"as {here['role']}, {'by TLS' if here['tls'] else 'in plain text'}"
-
-
-def _check(what: str, expected: str, observed: str) -> Check:
-    return Check(what, expected, observed, PASS if expected == observed else FAIL)
 
 
 VERB = Verb(ARGUMENTS, Reach)

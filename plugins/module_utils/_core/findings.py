@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Tuple, Union
 
 # Statuses of a finding. UNKNOWN never counts as passed: what could not be read is not "ok".
 PASS = "pass"
@@ -34,6 +34,11 @@ class Check:
     expected: str
     observed: str
     verdict: str
+
+    @classmethod
+    def equal(cls, what: str, expected: Union[str, int], observed: Union[str, int]) -> Check:
+        """Return an observation that passes when it is exactly what was expected."""
+        return cls(what, str(expected), str(observed), PASS if expected == observed else FAIL)
 
     def as_data(self) -> Dict[str, str]:
         return {"what": self.what, "expected": self.expected, "observed": self.observed, "verdict": self.verdict}

@@ -166,14 +166,16 @@ class Bucket:
             self._ask(["copy", self._source, place, "--no-check-dest"], batch)
             # By content, not by name: what a key is called on a file system is nobody's business.
             paths: Dict[Tuple[str, int], str] = {}
-            by_md5: Dict[Tuple[str, int], str] = {}
+            by_md5: Dict[Tuple[str, int], Set[str]] = {}
             for path, size in files_below(place):
                 digest, md5 = _sums(os.path.join(place, path))
                 paths[digest, size] = os.path.join(place, path)
-                by_md5[md5, size] = digest
+                by_md5.setdefault((md5, size), set()).add(digest)
             # What the store says of an object is asked for after it was read: one that was written meanwhile has another MD5, and is read anew.
             said = self._ask(["hashsum", "md5", self._source], batch)
-            digests = {key: by_md5[said[key], int(size)] for key, size, *_rest in batch if (said.get(key, ""), int(size)) in by_md5}
+            found = [(record[0], by_md5.get((said.get(record[0], ""), int(record[1])), set())) for record in batch]
+            # Two contents may be made to have one MD5.
+            digests = {key: min(those) for key, those in found if len(those) == 1}
             # Not every ETag is an MD5. We know what is there, so there is no question before each object.
             unsure = [record for record in batch if record[0] not in digests]
             if unsure:

@@ -18,7 +18,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.kind import
 from ansible_collections.paas.hardening.plugins.module_utils._backup.needs import secrets_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.site import Site
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotFound, NotProven, Refused
-from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Proof
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Check, Proof
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.listing import peek
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.rclone import Engine, find
@@ -84,7 +84,7 @@ class Buckets:
             held, digest = proved(os.path.join(folder, role))
             # The listing, not the inventory, says how many there have to be; but those that were deleted before they could be read.
             wanted = entry.listing.objects - entry.vanished
-            checks.append(_check(f"objects of {there[role]} whose bytes in the point have the SHA-256 that the store gave", wanted, held))
+            checks.append(Check.equal(f"objects of {there[role]} whose bytes in the point are those that were read", wanted, held))
             about[role] = {
                 "bucket": there[role],
                 "objects": entry.objects,
@@ -135,7 +135,3 @@ def _there(engine: Engine, store: Store, source: Source) -> Tuple[Dict[str, str]
     if not there:
         raise NotFound(f"{source.name} has none of the platform's buckets.", "Has the platform ever started?", source.name)
     return there, missing
-
-
-def _check(what: str, expected: int, observed: int) -> Check:
-    return Check(what, str(expected), str(observed), PASS if expected == observed else FAIL)

@@ -15,7 +15,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.kind import
 from ansible_collections.paas.hardening.plugins.module_utils._backup.site import Site
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.access import Right, missing_rights
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Forbidden, Invalid, NotProven
-from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Proof
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Check, Proof
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 
 FILE = "secrets.json.age"
@@ -65,9 +65,9 @@ class Custody:
         clock.done("encrypt")
         seen = look_at(path)
         checks = (
-            _check("keys of which each alone opens the file", len(recipients), seen.recipients),
-            _check("bytes of content in the encrypted file", len(content.text), seen.content),
-            _check("values of Secrets and files that can be read in it", 0, readable(path, content.telling())),
+            Check.equal("keys of which each alone opens the file", len(recipients), seen.recipients),
+            Check.equal("bytes of content in the encrypted file", len(content.text), seen.content),
+            Check.equal("values of Secrets and files that can be read in it", 0, readable(path, content.telling())),
         )
         proof = Proof(checks)
         clock.done("prove")
@@ -83,7 +83,3 @@ class Custody:
             "not_read": _NOT_READ,
         }
         return Taken(about, {"age": engine.version}, instant, proof, 0.0, steps, (), content.offers)
-
-
-def _check(what: str, expected: int, observed: int) -> Check:
-    return Check(what, str(expected), str(observed), PASS if expected == observed else FAIL)

@@ -119,16 +119,12 @@ def _judged(collected: Collected, wanted: int, ask: Callable[[Mapping[str, Any],
     said = "; ".join(wrong[:_SHOWN]) + (f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else "")
     return Proof(
         (
-            _counted("objects in the files", wanted, len(collected.documents)),
-            _counted(f"objects {how}", wanted, taken),
-            _counted("objects that come back byte by byte as they were exported", wanted, same),
+            Check.equal("objects in the files", wanted, len(collected.documents)),
+            Check.equal(f"objects {how}", wanted, taken),
+            Check.equal("objects that come back byte by byte as they were exported", wanted, same),
             Check("objects that do not", "none", said or "none", FAIL if wrong else PASS),
         )
     )
-
-
-def _counted(what: str, expected: int, observed: int) -> Check:
-    return Check(what, str(expected), str(observed), PASS if expected == observed else FAIL)
 
 
 def _named(answer: Mapping[str, Any], document: Mapping[str, Any]) -> Dict[str, Any]:

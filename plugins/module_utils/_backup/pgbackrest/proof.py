@@ -220,7 +220,7 @@ def _segments(engine: Engine, names: Sequence[str], data: str, locks: str, deadl
         os.unlink(path)
         if summed.hexdigest() != name[25:65]:
             wrong.append(name[:24])
-    return [_check("segments that are not what was archived", "none", ", ".join(wrong) or "none")] if names else []
+    return [Check.equal("segments that are not what was archived", "none", ", ".join(wrong) or "none")] if names else []
 
 
 def _floors(judge: Judge, data: str) -> Dict[str, str]:
@@ -251,18 +251,18 @@ def _read_back(client: Client, server: Server, promised: Promised, target: Targe
     # What was received goes beyond the promise; a moment may lie before it.
     wanted = {NAME: promised.lsn, TIME: promised.stop}.get(target.kind) or max(promised.lsn, target.value, key=lsn_of)
     checks = [
-        _check("the recovery has come to its end", "yes", "no" if said["recovering"] else "yes"),
-        _check("the system that it is", promised.system, str(said["system"])),
+        Check.equal("the recovery has come to its end", "yes", "no" if said["recovering"] else "yes"),
+        Check.equal("the system that it is", promised.system, str(said["system"])),
         _timeline(promised, target, timeline),
         Check("the position that was reached", f"{wanted} or later", lsn, PASS if lsn_of(lsn) >= lsn_of(wanted) else FAIL),
-        _check("databases that are not there", "none", ", ".join(sorted(set(promised.databases) - there)) or "none"),
+        Check.equal("databases that are not there", "none", ", ".join(sorted(set(promised.databases) - there)) or "none"),
     ]
     if target.kind == NAME:
-        checks.append(_check("where the recovery stopped", f'at restore point "{promised.name}"', why))
+        checks.append(Check.equal("where the recovery stopped", f'at restore point "{promised.name}"', why))
     if target.kind != TIME:
-        checks.append(_check("rows that were written last before the promise", "1", str(beat)))
+        checks.append(Check.equal("rows that were written last before the promise", "1", str(beat)))
     if late is not None:
-        checks.append(_check("rows of the heartbeat that are later than the target", "0", str(late)))
+        checks.append(Check.equal("rows of the heartbeat that are later than the target", "0", str(late)))
     for database in sorted(set(promised.databases) & there):
         entered = Server(server.host, server.user, database)
         checks += _rows(client, entered, promised.rows.get(database, {}), deadline)
@@ -273,7 +273,7 @@ def _read_back(client: Client, server: Server, promised: Promised, target: Targe
 def _timeline(promised: Promised, target: Target, left: int) -> Check:
     what = "the timeline that was left"
     if target.timeline:
-        return _check(what, str(target.timeline), str(left))
+        return Check.equal(what, str(target.timeline), str(left))
     return Check(what, f"{promised.timeline} or later", str(left), PASS if left >= promised.timeline else FAIL)
 
 
@@ -305,8 +305,4 @@ def _pages(judge: Judge, data: str, promised: Promised, deadline: Deadline) -> L
     ended = programs.run(words, programs.Entrance({"LC_ALL": "C"}), deadline)
     bad = re.search(r"Bad checksums:\s*(\d+)", ended.output)
     observed = bad.group(1) if bad else ended.complaint.strip().splitlines()[-1] if ended.complaint.strip() else f"status {ended.status}"
-    return [_check("pages with a wrong checksum", "0", observed)]
-
-
-def _check(what: str, expected: str, observed: str) -> Check:
-    return Check(what, expected, observed, PASS if expected == observed else FAIL)
+    return [Check.equal("pages with a wrong checksum", "0", observed)]

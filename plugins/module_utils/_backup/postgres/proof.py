@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, List, Mapping, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, NotProven, Refused, TimedOut
-from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Proof
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, Check, Proof
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import Client, Session
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.move import Dump, restore
@@ -80,10 +80,10 @@ def fill_and_compare(client: Client, made: Dump, expected: Expected, into: Serve
     wanted = replace(expected.fingerprint, sequences=_acceptable(expected, held.sequences))
     differences = compare(wanted, held, owner=into.user)
     checks = (
-        _check(f"tables of {role} in the restored database", str(len(wanted.tables)), str(len(held.tables))),
-        _check(f"rows of {role}", str(wanted.rows), str(held.rows)),
-        _check(f"SHA-256 over the checksum of every table of {role}", digest_of(wanted), digest_of(held)),
-        _check(f"differences between {role} in the snapshot and restored", "none", _said(differences)),
+        Check.equal(f"tables of {role} in the restored database", str(len(wanted.tables)), str(len(held.tables))),
+        Check.equal(f"rows of {role}", str(wanted.rows), str(held.rows)),
+        Check.equal(f"SHA-256 over the checksum of every table of {role}", digest_of(wanted), digest_of(held)),
+        Check.equal(f"differences between {role} in the snapshot and restored", "none", _said(differences)),
     )
     return Proved(Proof(checks), seconds, held, tuple(remarks(wanted, held)))
 
@@ -131,10 +131,6 @@ def between(before: str, after: str, found: str) -> bool:
     return same == also == its and min(int(low), int(high)) <= int(value) <= max(int(low), int(high))
 
 
-def _check(what: str, expected: str, observed: str) -> Check:
-    return Check(what, expected, observed, PASS if expected == observed else FAIL)
-
-
 def _said(differences: List[str]) -> str:
     more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
     return "; ".join(differences[:_SHOWN]) + more or "none"
@@ -151,10 +147,10 @@ def amcheck(client: Client, into: Server, role: str, deadline: Deadline) -> List
         )
         try:
             row = session.query(_INDEXES)[0]
-            found = [_check(f"B-tree indexes of {role} that agree with their table", str(row["indexes"]), str(row["checked"]))]
+            found = [Check.equal(f"B-tree indexes of {role} that agree with their table", str(row["indexes"]), str(row["checked"]))]
             if session.version >= _AMCHECK_HEAP:
                 damages = session.query(_HEAPS)[0]["damages"]
-                found.append(_check(f"damages in the pages of {role}", "0", str(damages)))
+                found.append(Check.equal(f"damages in the pages of {role}", "0", str(damages)))
         except (TimedOut, Invalid):
             raise
         except Failure as failure:

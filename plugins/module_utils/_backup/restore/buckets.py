@@ -18,7 +18,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.manifest im
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.restorer import API, CONTENT, Outcome
 from ansible_collections.paas.hardening.plugins.module_utils._backup.store_keys import read_store_keys
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotFound, NotProven, Refused
-from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Proof
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Check, Proof
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.scratch import private_folder
@@ -189,9 +189,9 @@ class BucketsRestore:
                     held += 1
                     summed.update(key + b"\0" + theirs[1] + b"\n")
         self._checks[role] = (
-            _check(f"objects of {bucket} that have their SHA-256 in the store", str(about["objects"]), str(held)),
-            _check(f"SHA-256 over keys and contents of {bucket}", str(about["content"]), summed.hexdigest()),
-            _check(f"objects of {bucket} that are not in the point", "0", str(strangers)),
+            Check.equal(f"objects of {bucket} that have their SHA-256 in the store", str(about["objects"]), str(held)),
+            Check.equal(f"SHA-256 over keys and contents of {bucket}", str(about["content"]), summed.hexdigest()),
+            Check.equal(f"objects of {bucket} that are not in the point", "0", str(strangers)),
         )
         return all(check.verdict == PASS for check in self._checks[role])
 
@@ -239,7 +239,3 @@ def _write(packs: Packs, kept: Kept, place: str) -> bool:
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
         return False
     return True
-
-
-def _check(what: str, expected: str, observed: str) -> Check:
-    return Check(what, expected, observed, PASS if expected == observed else FAIL)

@@ -23,7 +23,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.pla
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.restorer import API, CONTENT, Outcome
 from ansible_collections.paas.hardening.plugins.module_utils._backup.signature import KeyRing
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotProven, Refused
-from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Proof
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Check, Proof
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 
@@ -87,10 +87,10 @@ class SecretsRestore:
             wrong = [path for path, content in files.items() if _read(os.path.join(unproved, path)) != content]
             kept = {path for path, _size in files_below(unproved)}
             checks = (
-                _equal("SHA-256 of the decrypted Secrets", str(about["content"]), digest),
-                _equal("files that were written", str(len(files)), str(len(kept & set(files)))),
-                _equal("files that read back otherwise", "0", str(len(wrong))),
-                _equal("Secrets", str(about["secrets"]), str(sum(path.startswith("secrets/") for path in kept))),
+                Check.equal("SHA-256 of the decrypted Secrets", str(about["content"]), digest),
+                Check.equal("files that were written", str(len(files)), str(len(kept & set(files)))),
+                Check.equal("files that read back otherwise", "0", str(len(wrong))),
+                Check.equal("Secrets", str(about["secrets"]), str(sum(path.startswith("secrets/") for path in kept))),
             )
             if Proof(checks).verdict != PASS:
                 raise NotProven(f"The restored Secrets are not what the point holds: {Proof(checks)}.", "Look at this disk.", place.fresh)
@@ -147,7 +147,3 @@ def _read(path: str) -> bytes:
 
 def _nobody(folder: str) -> str:
     return ""
-
-
-def _equal(what: str, expected: str, observed: str) -> Check:
-    return Check(what, expected, observed, PASS if expected == observed else FAIL)

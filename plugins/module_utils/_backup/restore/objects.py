@@ -21,7 +21,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS, Kind
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Failure, Invalid, NotFound, Refused, Unavailable
-from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Proof
+from ansible_collections.paas.hardening.plugins.module_utils._core.findings import Check, Proof
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 
@@ -189,9 +189,9 @@ class ObjectsRestore:
         foreign = [address for address, live in self._live.items() if live is not None and address not in self._made and not self._same(address)]
         claims = [address for address, document in self._documents.items() if address[0] == "PersistentVolumeClaim" and document["spec"].get("volumeName")]
         checks = (
-            _counted("objects of the point that are there", wanted, wanted - len(absent)),
-            _counted("objects made now that are other ones than in the point", 0, len(other)),
-            _counted("claims that are bound to the volumes that they had", len(claims), len(claims) - len(self._unbound())),
+            Check.equal("objects of the point that are there", wanted, wanted - len(absent)),
+            Check.equal("objects made now that are other ones than in the point", 0, len(other)),
+            Check.equal("claims that are bound to the volumes that they had", len(claims), len(claims) - len(self._unbound())),
         )
         todo = ["Give the Secrets to the cluster before workloads start (kinds secrets), then run again with state=swapped: it starts what rests."]
         todo += [f"{len(foreign)} objects were there already, or changed since, and were left as they are: {_titles(foreign)}."] if foreign else []
@@ -242,7 +242,3 @@ def _address_of(ref: Ref) -> Address:
 def _titles(addresses: List[Address]) -> str:
     titles = [f"{kind} {'/'.join(filter(None, (namespace, name)))}" for kind, namespace, name in addresses[:_SHOWN]]
     return ", ".join(titles) + (f" and {len(addresses) - _SHOWN} more" if len(addresses) > _SHOWN else "")
-
-
-def _counted(what: str, expected: int, observed: int) -> Check:
-    return Check(what, str(expected), str(observed), PASS if expected == observed else FAIL)

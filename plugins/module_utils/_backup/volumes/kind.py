@@ -198,15 +198,11 @@ def compare(folder: str, source: str, kept: Mapping[str, Any], target: str) -> L
         differing += 1
         found = [*found, str(difference)][:_SHOWN]
     return [
-        _equal(f"entries of {source} in the inventory", str(kept["entries"]), str(count[0])),
-        _equal(f"SHA-256 of the inventory of {source}", str(kept["content"]), digest_of(path)),
-        _equal(f"entries of {source} that are not compared, since they were written at", str(kept["moving"]), str(len(moving))),
+        Check.equal(f"entries of {source} in the inventory", str(kept["entries"]), str(count[0])),
+        Check.equal(f"SHA-256 of the inventory of {source}", str(kept["content"]), digest_of(path)),
+        Check.equal(f"entries of {source} that are not compared, since they were written at", str(kept["moving"]), str(len(moving))),
         Check(f"differences between {source} and what was restored", "none", "; ".join(found) or "none", PASS if not differing else FAIL),
     ]
-
-
-def _equal(what: str, expected: str, observed: str) -> Check:
-    return Check(what, expected, observed, PASS if expected == observed else FAIL)
 
 
 def _counted(entries: Iterator[Entry], count: List[int]) -> Iterator[Entry]:
