@@ -163,23 +163,46 @@ def test_two_runs_at_a_time(mover: Mover) -> None:
     assert processes.wait_until(lambda: mover.guard() == [], 30), mover.guard()
 
 
-def test_who_may_not_make_a_guard_is_told_before_anything_is_touched(mover: Mover) -> None:
-    # The rights of docs/rbac.yml, and what a move needs, without those for the guard.
-    cluster, namespace = mover.platform.cluster, mover.platform.namespace
+def but_no_guard(platform: Installed) -> str:
+    """A user with the rights of docs/rbac.yml, and what a move needs, without those for the guard."""
+    cluster, namespace, user = platform.cluster, platform.namespace, "alone"
     for name in (GROUP, "may-move"):
         cluster.kubectl("delete", "rolebinding", f"{name}-alone", "-n", namespace, "--ignore-not-found")
-    cluster.kubectl("create", "rolebinding", f"{GROUP}-alone", "-n", namespace, f"--role={GROUP}", "--user=alone")
+    cluster.kubectl("create", "rolebinding", f"{GROUP}-alone", "-n", namespace, f"--role={GROUP}", f"--user={user}")
     more = ("--verb=get,list,patch", "--resource=secrets,services,deployments,statefulsets")
     cluster.kubectl("delete", "role", "may-move", "-n", namespace, "--ignore-not-found")
     cluster.kubectl("create", "role", "may-move", "-n", namespace, *more)
-    cluster.kubectl("create", "rolebinding", "may-move-alone", "-n", namespace, "--role=may-move", "--user=alone")
+    cluster.kubectl("create", "rolebinding", "may-move-alone", "-n", namespace, "--role=may-move", f"--user={user}")
+    return user
+
+
+def test_who_may_not_make_a_guard_is_told_before_anything_is_touched(mover: Mover) -> None:
     before = mover.settings()
-    result = mover.start("alone").result()
+    result = mover.start(but_no_guard(mover.platform)).result()
     assert result is not None
     assert result["failed"]
     assert "create jobs" in result["msg"]
     assert "guard: false" in result["msg"]
     assert mover.settings() == before
+
+
+def test_who_may_not_take_a_guard_away_is_told_which_right_is_missing(mover: Mover) -> None:
+    user = but_no_guard(mover.platform)
+    with Watch(mover.platform) as watch:
+        process = mover.start(guard=False)
+        stands_still(watch, process, 0.1)
+        process.kill()
+        left = mover.settings()
+        result = mover.start(user, guard=False).result()
+        assert result is not None
+        assert result["failed"]
+        assert "delete secrets" in result["msg"]
+        assert mover.settings() == left
+        result = mover.start(guard=False, server="127.0.0.1").result()
+        assert result is not None
+        assert [change["stage"] for change in result["plan"]] == ["take back"]
+        assert not watch.frozen()
+    assert mover.guard() == []
 
 
 class Outside:

@@ -117,7 +117,11 @@ class Guard:
         return self._left.get(PHASE, "")
 
     def take_over(self, reopen: Callable[[str, str], None]) -> None:
-        """Take back what a run left that has ended, as the guard would. ``reopen`` opens the old database as that role, with that password."""
+        """Take back what a run left that has ended, as the guard would. ``reopen`` opens the old database as that role, with that password.
+
+        Raises Refused, before anything is touched, when a right is missing that the guard needs: without it its Secret would stay.
+        """
+        self.check_rights()
         secret, holder = self._site.objects.get(KINDS["Secret"], NAME, self._site.namespace), secrets.token_hex(8)
         self._patch(self._site.objects, {HOLDER: holder, BEAT: "0"}, secret["metadata"]["resourceVersion"])
         self._holder = holder

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
+import signal
+import threading
 import time
 import traceback
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Protocol, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Protocol, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Failure, NotProven, is_of_system, of_system
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Change, Plan
@@ -108,7 +112,8 @@ def _enforce_or_abandon(job: Job, observed: Any, plan: Plan, written: List[Plan]
     try:
         return _enforce(job, observed, plan, written)
     except (Failure, OSError) as error:
-        taken_back = job.abandon()
+        with _stop_put_off():
+            taken_back = job.abandon()
         if isinstance(error, OSError) and not is_of_system(error):
             raise
         failure = _refused_here(error) if isinstance(error, OSError) else error
@@ -116,8 +121,37 @@ def _enforce_or_abandon(job: Job, observed: Any, plan: Plan, written: List[Plan]
         raise failure from None
     except BaseException:
         # Interrupted, or a defect: what must not be left half done is taken back all the same.
-        job.abandon()
+        with _stop_put_off():
+            job.abandon()
         raise
+
+
+@contextlib.contextmanager
+def _stop_put_off() -> Iterator[None]:
+    """Put off a first request to stop until this is through. A second one is obeyed at once."""
+    if threading.current_thread() is not threading.main_thread():
+        # Signals are handled in the main thread only.
+        yield
+        return
+    handlers: Dict[int, Any] = {}
+    asked: List[int] = []
+
+    def restore() -> None:
+        for number, handler in handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def note(number: int, _frame: Any) -> None:
+        asked.append(number)
+        restore()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        handlers[number] = signal.signal(number, note)
+    try:
+        yield
+    finally:
+        restore()
+    if asked:
+        os.kill(os.getpid(), asked[0])
 
 
 def _refused_here(error: OSError) -> Failure:

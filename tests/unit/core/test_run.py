@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -352,6 +354,57 @@ def test_work_that_is_interrupted_is_taken_back_too() -> None:
     store.before_write = [interrupt]
     with pytest.raises(KeyboardInterrupt):
         carry_out(job)
+    assert job.abandoned == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_first_request_to_stop_waits_until_all_is_taken_back(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    store = Store(web={"mode": "open", "replicas": 1})
+    store.before_settling = [fail_with(Refused("The policy says no.", "Ask for another."))]
+    job, through = job_on(store), []
+
+    def asked_meanwhile() -> str:
+        os.kill(os.getpid(), number)
+        through.append("taken back")
+        return ""
+
+    monkeypatch.setattr(job, "abandon", asked_meanwhile)
+    before = signal.signal(number, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            carry_out(job)
+        assert through == ["taken back"]
+        assert signal.getsignal(number) is stop
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_second_request_to_stop_is_obeyed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(web={"mode": "open", "replicas": 1})
+    store.before_settling = [fail_with(Refused("The policy says no.", "Ask for another."))]
+    job, through = job_on(store), []
+
+    def asked_twice() -> str:
+        for _time in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        through.append("taken back")
+        return ""
+
+    monkeypatch.setattr(job, "abandon", asked_twice)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(job)
+    assert not through
+
+
+def test_work_in_a_thread_is_taken_back_without_a_look_at_signals() -> None:
+    store = Store(web={"mode": "open", "replicas": 1})
+    store.before_settling = [fail_with(Refused("The policy says no.", "Ask for another."))]
+    job = job_on(store)
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(carry_out, job).result()["failed"]
     assert job.abandoned == 1
 
 
