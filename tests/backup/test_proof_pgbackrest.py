@@ -16,6 +16,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.receiver import UNIT
 from tests import labs
 from tests.backup.archive_site import ARCHIVE, AS_POSTGRES, DATA, PASS, RECEIVED, REPOSITORY, Archive
+from tests.backup.by_hand import compared, told
 from tests.perf import figures
 from tests.proof import Measured
 
@@ -183,6 +184,43 @@ def test_what_somebody_made_by_hand_stays_and_what_was_left_behind_goes(site: Ar
     well(site.keep())
     assert left not in site.backups()
     assert by_hand in site.backups()
+
+
+# What an administrator types who proves a backup: taken, recovered to a name behind it, every index, page and checksum read.
+BY_HAND = """
+set -eu
+data=/srv/by_hand control="/usr/lib/postgresql/17/bin/pg_ctl -s -w -D /srv/by_hand"
+rm -rf $data; install -d -m 700 $data
+pgbackrest --stanza=main --log-level-console=off --log-level-file=off --type=full --start-fast --no-expire-auto backup
+psql -X -q -A -t -d postgres -c "SELECT pg_create_restore_point('by_hand'); SELECT pg_switch_wal()" >/dev/null
+pgbackrest --stanza=main --log-level-console=off --log-level-file=off check
+pgbackrest --stanza=main --log-level-console=off --log-level-file=off --pg1-path=$data --lock-path=/srv/locks_by_hand --archive-mode=off \\
+    --type=name --target=by_hand --target-action=promote restore
+echo 'local all all peer' > $data/hba
+$control -l $data/log -o "-c config_file=/etc/postgresql/17/main/postgresql.conf -c listen_addresses= -c archive_mode=off -c hba_file=$data/hba \\
+    -c unix_socket_directories=$data -c data_directory=$data -c external_pid_file=$data/pid -c synchronous_standby_names= -c hot_standby=off -c fsync=off" start
+pg_amcheck --host=$data --all --install-missing --heapallindexed --parent-check --jobs=1 --no-strict-names
+psql -X -q -A -t -h $data -d app -c 'SELECT count(*) FROM ledger' >/dev/null
+$control -m fast stop
+/usr/lib/postgresql/17/bin/pg_checksums --check --pgdata=$data >/dev/null
+rm -rf $data
+"""
+
+
+def test_a_point_takes_hardly_longer_than_by_hand(site: Archive, tmp_path: Path, share: Callable[[int, int], int], measured: Measured) -> None:
+    scale = share(2, 40)
+    site.host.run(f"{AS_POSTGRES} pgbench --initialize --quiet --scale={scale} app 2>&1", seconds=600)
+    site.host.run("cat > /srv/by_hand.sh; chown postgres /srv; install -d -o postgres /srv/locks_by_hand", stdin=BY_HAND)
+
+    def ours(_place: Path) -> None:
+        assert well(site.keep(full_age="1s"))["point"]["kinds"]["postgres"]["kind"] == "full"
+
+    def by_hand(_place: Path) -> None:
+        site.host.run(f"{AS_POSTGRES} bash /srv/by_hand.sh", seconds=900)
+
+    times = compared(tmp_path, ours, by_hand, share(1, 5))
+    measured(told("PostgreSQL by pgBackRest", times, f"a full backup of pgbench's scale {scale}", share))
+    site.sql("DROP TABLE pgbench_accounts, pgbench_branches, pgbench_history, pgbench_tellers")
 
 
 FLIP = "import os, sys; f = open(sys.argv[1], 'r+b'); f.seek(os.path.getsize(sys.argv[1]) // 2); b = f.read(1); f.seek(-1, 1); f.write(bytes([b[0] ^ 1]))"

@@ -150,6 +150,7 @@ def test_derived_values_grow_with_the_host_and_stay_within_reason() -> None:
     small, large = derived(Size(512 * mb, 1, 1024 * mb), 100), derived(Size(256 * 1024 * mb, 64, 4096 * 1024 * mb), 200)
     assert (small["shared_buffers"], large["shared_buffers"]) == ("128MB", "16384MB")
     assert (small["max_wal_size"], small["max_slot_wal_keep_size"], small["min_wal_size"]) == ("128MB", "256MB", "32MB")
+    assert (small["wal_keep_size"], large["wal_keep_size"]) == ("32MB", "4096MB")
     assert large["max_parallel_workers_per_gather"] == "4"
     assert large["max_worker_processes"] == "64"
 

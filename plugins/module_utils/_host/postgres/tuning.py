@@ -33,6 +33,7 @@ def derived(size: Size, connections: int) -> Dict[str, str]:
     work = _between((size.memory - shared) // (4 * max(connections, 1)), 4 * _MB, 256 * _MB)
     # A checkpoint may write twice that before the next one begins; on a small disk the log must leave room for data.
     log = _between(size.disk // 8, 64 * _MB, 16 * _GB)
+    kept = _megabytes(max(log // 4, 32 * _MB))
     workers = max(8, size.cores)
     return {
         "shared_buffers": _megabytes(shared),
@@ -44,7 +45,9 @@ def derived(size: Size, connections: int) -> Dict[str, str]:
         "max_parallel_workers_per_gather": str(_between(size.cores // 2, 1, 4)),
         "max_parallel_maintenance_workers": str(_between(size.cores // 2, 1, 4)),
         "max_wal_size": _megabytes(log),
-        "min_wal_size": _megabytes(max(log // 4, 32 * _MB)),
+        "min_wal_size": kept,
+        # A primary that was stopped after another had taken its place is rewound by the log from before its last checkpoint.
+        "wal_keep_size": kept,
         # What a standby that is gone may keep back: then it has to be made anew, and the disk does not fill.
         "max_slot_wal_keep_size": _megabytes(_between(size.disk // 4, 128 * _MB, 64 * _GB)),
     }
