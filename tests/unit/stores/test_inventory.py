@@ -55,6 +55,19 @@ def test_without_an_inventory_everything_is_copied_or_read(desk: Desk) -> None:
     assert not plan.settled
 
 
+def test_what_the_target_lost_is_read_again_though_its_copy_is_made_in_the_same_tick(desk: Desk) -> None:
+    for key in ("gone", "cut", "kept"):
+        desk.prove(key)
+    source, whole = (desk.listing(name, dict.fromkeys(("gone", "cut", "kept"), (1, when))) for name, when in (("source", EARLY), ("whole", LATE)))
+    target = desk.listing("target", {"cut": (0, LATE), "kept": (1, LATE)})
+    plan = desk.inventory.plan(source, target)
+    assert (plan.copies, plan.lost, plan.unread) == (2, 2, 0)
+    desk.inventory.forget_lost(source, target)
+    # Copied again, both look exactly as they did when they were proved.
+    assert [pair.key for pair in desk.inventory.unread(source, whole)] == [b"cut", b"gone"]
+    assert desk.inventory.plan(source, whole).lost == 0
+
+
 def test_what_was_proved_holds_while_both_sides_stay_the_same(desk: Desk) -> None:
     desk.prove("key")
     source, target = desk.listing("source", {"key": (1, EARLY)}), desk.listing("target", {"key": (1, LATE)})

@@ -23,6 +23,8 @@ MISSING, SIZE, CHANGED, CONTENT, UNREAD = "missing in the target", "of another s
 _TO_COPY = (MISSING, SIZE, CHANGED, CONTENT)
 # Of these a copy may have been made within one tick of the target's clock, which then shows nothing.
 _TO_READ = (CHANGED, CONTENT, UNREAD)
+# So for these what was proved before must be forgotten before they are copied.
+_LOST = (MISSING, SIZE)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Plan:
     bytes: int = 0
     copies: int = 0
     copy_bytes: int = 0
+    # Objects that the target has lost since they were proved.
+    lost: int = 0
     unread: int = 0
     extra: int = 0
     extra_keys: List[str] = field(default_factory=list)
@@ -80,7 +84,7 @@ class Inventory:
         """Compare two listings; write the keys to copy, one a line, to the file ``copy_list``."""
         plan = Plan()
         with open(copy_list or os.devnull, "wb") as keys:
-            for key, mine, _theirs, reason, _known in self._compared(source, target):
+            for key, mine, _theirs, reason, known in self._compared(source, target):
                 if mine is None:
                     plan.extra += 1
                     if len(plan.extra_keys) < SHOWN:
@@ -92,6 +96,7 @@ class Inventory:
                     continue
                 if len(plan.doubts) < SHOWN:
                     plan.doubts.append(f"{key.decode()} ({reason})")
+                plan.lost += known is not None and reason in _LOST
                 if reason in _TO_COPY:
                     plan.copies += 1
                     plan.copy_bytes += int(mine[1])
@@ -99,6 +104,10 @@ class Inventory:
                 else:
                     plan.unread += 1
         return plan
+
+    def forget_lost(self, source: Listing, target: Listing) -> None:
+        """Forget what was proved of objects that the target does not have any more, or in another size."""
+        self._write(known for _key, _mine, _theirs, reason, known in self._compared(source, target) if known and reason not in _LOST)
 
     def unread(self, source: Listing, target: Listing) -> Iterator[Pair]:
         """Yield every object that is on both sides in one size and not known to be equal."""

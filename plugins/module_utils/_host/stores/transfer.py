@@ -174,6 +174,8 @@ class _Move:
             self.number += 1
             self.complaints = []
             if plan.copies:
+                if plan.lost:
+                    self.inventory.forget_lost(source, target)
                 self._copy(plan)
                 target = self._list(_TARGET)
             self._prove(source, target)
