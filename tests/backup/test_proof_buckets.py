@@ -16,12 +16,12 @@ import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.fetch import Bucket, Fetched
 from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.kind import proved
-from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.pack import INVENTORY, Packs, read_inventory
+from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.pack import INVENTORY
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.rclone import Engine, find
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.store import Store
 from tests.backup.asking import look
-from tests.backup.whole import Identity, files_of, options_for, take
+from tests.backup.whole import Identity, files_of, held, options_for, take
 from tests.contract.installed import Installed
 from tests.perf import figures
 from tests.proof import Measured
@@ -57,17 +57,6 @@ def put(store: s3.Store, key: str, body: bytes, bucket: str = BUCKET) -> None:
     with tempfile.TemporaryFile() as file:
         file.write(body)
         assert store.put(bucket, key, file) == 200
-
-
-def held(folder: Path) -> dict[str, str]:
-    """Key to SHA-256 of what the files of a bucket give back."""
-    found = {}
-    with Packs(str(folder)) as packs:
-        for kept in read_inventory(str(folder / INVENTORY)):
-            body = b"".join(packs.pieces(kept))
-            assert hashlib.sha256(body).hexdigest() == kept.digest
-            found[kept.key.decode()] = kept.digest
-    return found
 
 
 def fetched(engine: Engine, store: s3.Store, folder: Path, earlier: Path | None = None) -> Fetched:

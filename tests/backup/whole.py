@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup import recovery_point
+from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.pack import INVENTORY, Packs, read_inventory
 from ansible_collections.paas.hardening.plugins.module_utils._backup.custody.kind import FILE
 from ansible_collections.paas.hardening.plugins.module_utils._backup.postgres.kind import kept
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
@@ -73,6 +74,17 @@ def opened(folder: Path, point: Mapping[str, Any], key: Identity) -> dict[str, A
     assert hashlib.sha256(done.stdout).hexdigest() == point["kinds"]["secrets"]["content"]
     document: dict[str, Any] = json.loads(done.stdout)
     return document
+
+
+def held(folder: Path) -> dict[str, str]:
+    """Key to SHA-256 of what the files of a bucket give back."""
+    found = {}
+    with Packs(str(folder)) as packs:
+        for entry in read_inventory(str(folder / INVENTORY)):
+            body = b"".join(packs.pieces(entry))
+            assert hashlib.sha256(body).hexdigest() == entry.digest
+            found[entry.key.decode()] = entry.digest
+    return found
 
 
 def values_of(document: Mapping[str, Any]) -> list[bytes]:
