@@ -22,7 +22,7 @@ extends_documentation_fragment:
 author:
   - the paas.hardening contributors (@paas-hardening)
 requirements:
-  - Debian or Ubuntu with systemd on the host, and a source of packages that has the client programs of the server's major version
+  - Debian or Ubuntu with systemd on the host, and a source of packages that has the client programs of the server's major version, or newer ones
   - root
 options:
   me:

@@ -17,6 +17,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.retry import 
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
 from ansible_collections.paas.hardening.plugins.module_utils._host import accounts, families, files, packages, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import receiver
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import client_for
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.receiver import ARGUMENTS, Seen, Wish, wish_of
 
 SOURCE = Source(
@@ -121,7 +122,8 @@ class Receiver(HostServer[Seen]):
 
     def __init__(self, params: Mapping[str, Any]) -> None:
         super().__init__(params)
-        self._wish = wish_of(params)
+        wish = wish_of(params)
+        self._wish = wish._replace(layout=client_for(wish.layout.major, families.release()))
 
     def _look(self) -> Seen:
         units.require("The receiver is a service of systemd.")
@@ -155,7 +157,7 @@ class Receiver(HostServer[Seen]):
         }
 
     def _apply_packages(self, observed: Seen, ref: Ref, changes: Sequence[Change]) -> None:
-        hint = f"The programs have to be as new as the server: add a source that has {ref.name}, such as the repository of the PostgreSQL project."
+        hint = f"The programs have to be as new as the server, or newer: add a source that has {ref.name}, such as the repository of the PostgreSQL project."
         packages.install([ref.name], hint)
 
     def _apply_account(self, observed: Seen, ref: Ref, changes: Sequence[Change]) -> None:

@@ -105,6 +105,26 @@ def test_no_major_is_ever_jumped_and_other_systems_are_told() -> None:
 
 
 @pytest.mark.parametrize(
+    ("installed", "codename", "expected"),
+    [
+        ((), "bookworm", 15),
+        ((), "trixie", 17),
+        ((), "bullseye", 15),
+        ((), "forky", 15),
+        ((13, 17), "bookworm", 17),
+        ((15, 17), "trixie", 15),
+        ((14,), "trixie", 17),
+    ],
+)
+def test_a_client_of_a_server_may_have_newer_programs_and_never_older_ones(
+    installed: tuple[int, ...], codename: str, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = {layout.Layout(major).program("pg_receivewal") for major in installed}
+    monkeypatch.setattr(layout.os.path, "exists", there.__contains__)
+    assert layout.client_for(15, {"VERSION_CODENAME": codename}).major == expected
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"addresses": ["0.0.0.0"]}, "every address"),

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Dict, NamedTuple, Optional
+import os
+from typing import Dict, Mapping, NamedTuple, Optional
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._host import disk, families
@@ -115,3 +116,14 @@ def chosen(version: Optional[int], there: Dict[int, str], system: Dict[str, str]
             "version",
         )
     return Layout(version)
+
+
+def client_for(server: int, system: Mapping[str, str]) -> Layout:
+    """Return where the programs are, or will be, of a host that is a client of a server of this major version: programs of PostgreSQL serve older servers, too.
+
+    What is installed counts, the closest first; else the system's own major version, where that is new enough.
+    """
+    for major in range(server, NEWEST + 1):
+        if os.path.exists(Layout(major).program("pg_receivewal")):
+            return Layout(major)
+    return Layout(max(server, _MAJORS.get(system.get("VERSION_CODENAME", ""), server)))
