@@ -22,7 +22,6 @@ from lab import builds
 from tests import labs
 from tests.contract.playbook import Run, run_playbook
 from tests.hosts import outside
-from tests.hosts.balancer_site import BACKENDS
 from tests.hosts.conftest import show_xfs
 from tests.perf import figures
 from tests.proof import Measured
@@ -36,6 +35,23 @@ NAMES = ("db1", "db2", "s3-1", "s3-2", "lb1", "lb2", "etcd1", "etcd2", "etcd3")
 RELEASES = {"s3-2": "trixie", "lb2": "trixie", "etcd3": "trixie"}
 GROUPS = "postgres:postgres_receiver:object_store:load_balancer:etcd:backup"
 STREAMS = "SELECT application_name, state, sync_state FROM pg_stat_replication ORDER BY 1;"
+# Routers as the platforms have them: all of their ports expect the PROXY protocol.
+ROUTERS = """
+load_module modules/ngx_stream_module.so;
+events {}
+http {
+    server { listen 80 proxy_protocol; return 200 "router\\n"; }
+    server { listen 443 ssl proxy_protocol; ssl_certificate /srv/router.crt; ssl_certificate_key /srv/router.key; return 200 "router\\n"; }
+}
+stream { server { listen 2222 proxy_protocol; proxy_pass 127.0.0.1:22; } }
+"""
+ROUTER = """
+apt-get -qq update
+DEBIAN_FRONTEND=noninteractive apt-get -qq --no-install-recommends install nginx-light libnginx-mod-stream openssl >/dev/null 2>&1
+openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=router -keyout /srv/router.key -out /srv/router.crt 2>/dev/null
+cat > /etc/nginx/nginx.conf
+systemctl restart nginx
+"""
 # What may be found open from anywhere, beside what the rules open to some.
 OPEN = {**{key: {22} for key in NAMES}, "lb1": {22, 80, 443, 2222}, "lb2": {22, 80, 443, 2222}}
 
@@ -101,8 +117,7 @@ def nine(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]
     with labs.hosts(wanted, disks=2, report=report, purpose="nine", size="1G") as fleet:
         for name in ("s3-1", "s3-2"):
             show_xfs(fleet.host(name))
-        node = fleet.host(NODE)
-        node.run("cat > /srv/backends.py && systemd-run --quiet --unit=backends python3 /srv/backends.py 80 443 2222", stdin=BACKENDS)
+        fleet.host(NODE).run(f"set -e; {ROUTER}", stdin=ROUTERS, seconds=600)
         yield Nine(fleet, tmp_path_factory.mktemp("nine"))
 
 
