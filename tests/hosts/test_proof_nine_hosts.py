@@ -37,7 +37,7 @@ GROUPS = "postgres:postgres_receiver:object_store:load_balancer:etcd:backup"
 STREAMS = "SELECT application_name, state, sync_state FROM pg_stat_replication ORDER BY 1;"
 # Routers as the platforms have them: all of their ports expect the PROXY protocol.
 ROUTERS = """
-load_module modules/ngx_stream_module.so;
+load_module /usr/lib/nginx/modules/ngx_stream_module.so;
 events {}
 http {
     server { listen 80 proxy_protocol; return 200 "router\\n"; }
@@ -46,10 +46,11 @@ http {
 stream { server { listen 2222 proxy_protocol; proxy_pass 127.0.0.1:22; } }
 """
 ROUTER = """
+cat > /srv/nginx.conf
 apt-get -qq update
-DEBIAN_FRONTEND=noninteractive apt-get -qq --no-install-recommends install nginx-light libnginx-mod-stream openssl >/dev/null 2>&1
+DEBIAN_FRONTEND=noninteractive apt-get -qq --no-install-recommends install nginx libnginx-mod-stream openssl >/dev/null 2>&1
 openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=router -keyout /srv/router.key -out /srv/router.crt 2>/dev/null
-cat > /etc/nginx/nginx.conf
+cp /srv/nginx.conf /etc/nginx/nginx.conf
 systemctl restart nginx
 """
 # What may be found open from anywhere, beside what the rules open to some.
