@@ -17,7 +17,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.retry import 
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
 from ansible_collections.paas.hardening.plugins.module_utils._host import accounts, families, files, packages, units
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres import receiver
-from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import client_for
+from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import client_for, majors_with
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.receiver import ARGUMENTS, Seen, Wish, wish_of
 
 SOURCE = Source(
@@ -123,7 +123,7 @@ class Receiver(HostServer[Seen]):
     def __init__(self, params: Mapping[str, Any]) -> None:
         super().__init__(params)
         wish = wish_of(params)
-        self._wish = wish._replace(layout=client_for(wish.layout.major, families.release()))
+        self._wish = wish._replace(layout=client_for(wish.layout.major, majors_with("pg_receivewal"), families.release()))
 
     def _look(self) -> Seen:
         units.require("The receiver is a service of systemd.")

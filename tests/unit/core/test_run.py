@@ -57,6 +57,7 @@ class Settings:
         self.observations = 0
         self.abandoned = 0
         self.taken_back = ""
+        self.before_taking_back: list[Callable[[], None]] = []
 
     def observe(self) -> dict[str, tuple[dict[str, Any], int]]:
         self.observations += 1
@@ -82,6 +83,8 @@ class Settings:
         return self.store.rollouts.pop(0) if self.store.rollouts else 0.0
 
     def abandon(self) -> str:
+        for event in self.before_taking_back:
+            event()
         self.abandoned += 1
         return self.taken_back
 
@@ -98,6 +101,13 @@ def job_on(store: Store, **wanted: Any) -> Settings:
 
 def carry_out(job: Settings, check: bool = False, diff: bool = False) -> dict[str, Any]:
     return run(lambda _params: job, {}, check=check, diff=diff)
+
+
+def refusing() -> Store:
+    """A store in which what was written does not settle."""
+    store = Store(web={"mode": "open", "replicas": 1})
+    store.before_settling = [fail_with(Refused("The policy says no.", "Ask for another."))]
+    return store
 
 
 def fail_with(error: BaseException) -> Event:
@@ -358,51 +368,32 @@ def test_work_that_is_interrupted_is_taken_back_too() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_first_request_to_stop_waits_until_all_is_taken_back(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_request_to_stop_waits_until_all_is_taken_back(number: signal.Signals) -> None:
     def stop(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    store = Store(web={"mode": "open", "replicas": 1})
-    store.before_settling = [fail_with(Refused("The policy says no.", "Ask for another."))]
-    job, through = job_on(store), []
-
-    def asked_meanwhile() -> str:
-        os.kill(os.getpid(), number)
-        through.append("taken back")
-        return ""
-
-    monkeypatch.setattr(job, "abandon", asked_meanwhile)
+    job = job_on(refusing())
+    job.before_taking_back = [lambda: os.kill(os.getpid(), number)]
     before = signal.signal(number, stop)
     try:
         with pytest.raises(KeyboardInterrupt):
             carry_out(job)
-        assert through == ["taken back"]
+        assert job.abandoned == 1
         assert signal.getsignal(number) is stop
     finally:
         signal.signal(number, before)
 
 
-def test_a_second_request_to_stop_is_obeyed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(web={"mode": "open", "replicas": 1})
-    store.before_settling = [fail_with(Refused("The policy says no.", "Ask for another."))]
-    job, through = job_on(store), []
-
-    def asked_twice() -> str:
-        for _time in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
-        through.append("taken back")
-        return ""
-
-    monkeypatch.setattr(job, "abandon", asked_twice)
+def test_a_second_request_to_stop_is_obeyed_at_once() -> None:
+    job = job_on(refusing())
+    job.before_taking_back = [lambda: os.kill(os.getpid(), signal.SIGINT)] * 2
     with pytest.raises(KeyboardInterrupt):
         carry_out(job)
-    assert not through
+    assert job.abandoned == 0
 
 
 def test_work_in_a_thread_is_taken_back_without_a_look_at_signals() -> None:
-    store = Store(web={"mode": "open", "replicas": 1})
-    store.before_settling = [fail_with(Refused("The policy says no.", "Ask for another."))]
-    job = job_on(store)
+    job = job_on(refusing())
     with ThreadPoolExecutor(1) as threads:
         assert threads.submit(carry_out, job).result()["failed"]
     assert job.abandoned == 1

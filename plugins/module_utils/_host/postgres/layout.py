@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from typing import Dict, Mapping, NamedTuple, Optional
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._host import disk, families
@@ -118,12 +118,15 @@ def chosen(version: Optional[int], there: Dict[int, str], system: Dict[str, str]
     return Layout(version)
 
 
-def client_for(server: int, system: Mapping[str, str]) -> Layout:
-    """Return where the programs are, or will be, of a host that is a client of a server of this major version: programs of PostgreSQL serve older servers, too.
+def majors_with(program: str) -> List[int]:
+    """Return the major versions of which this program is installed."""
+    return [major for major in range(OLDEST, NEWEST + 1) if os.path.exists(Layout(major).program(program))]
 
-    What is installed counts, the closest first; else the system's own major version, where that is new enough.
+
+def client_for(server: int, there: Sequence[int], system: Mapping[str, str]) -> Layout:
+    """Return where the programs are, or will be, of a host that is a client of a server of this major version: programs serve older servers, too. Pure.
+
+    The closest one that is ``there`` counts; without any, the system's own major version where that is new enough.
     """
-    for major in range(server, NEWEST + 1):
-        if os.path.exists(Layout(major).program("pg_receivewal")):
-            return Layout(major)
-    return Layout(max(server, _MAJORS.get(system.get("VERSION_CODENAME", ""), server)))
+    usable = [major for major in there if major >= server]
+    return Layout(min(usable) if usable else max(server, _MAJORS.get(system.get("VERSION_CODENAME", ""), server)))
