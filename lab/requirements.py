@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -31,6 +32,9 @@ PACKAGES = {
     "openssh-client": "ssh",
 }
 _DAEMONS = ("containerd",)
+# How many the systemd of a host and its services hold; the kernel counts those of all of root's processes together.
+_WATCHERS_OF_A_HOST = 7
+_WATCHERS = Path("/proc/sys/fs/inotify/max_user_instances")
 # Hides a running systemd from the packages' scripts, so that they install and start nothing; only the command sees it so.
 _QUIETLY = '[ ! -d /run/systemd ] || mount -t tmpfs tmpfs /run/systemd || exit 1; exec "$@"'
 
@@ -51,6 +55,34 @@ def check() -> None:
     lacking = missing()
     if lacking:
         raise LabError(f"Debian packages are missing, run: python -m lab setup  (or: apt-get install --no-install-recommends {' '.join(lacking)})")
+
+
+def check_watchers(hosts: int, most: int, used: int) -> None:
+    """Raise LabError when so many more hosts take more inotify instances than this machine gives: units of theirs would fail, and say nothing of it. Pure."""
+    wanted = hosts * _WATCHERS_OF_A_HOST
+    if used + wanted > most:
+        raise LabError(
+            f"{hosts} hosts hold {wanted} inotify instances, and of the {most} that this machine gives to root {used} are in use:"
+            f" take another lab down, or run: sysctl fs.inotify.max_user_instances={max(1024, used + wanted)}"
+        )
+
+
+def watchers() -> tuple[int, int]:
+    """How many inotify instances root may have, and how many processes hold now."""
+    used = 0
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            # It may end meanwhile.
+            with contextlib.suppress(OSError):
+                used += sum(_is_watcher(entry) for entry in (process / "fd").iterdir())
+    return int(_WATCHERS.read_text()), used
+
+
+def _is_watcher(entry: Path) -> bool:
+    try:
+        return str(entry.readlink()) == "anon_inode:inotify"
+    except OSError:
+        return False
 
 
 def install(report: Report) -> None:

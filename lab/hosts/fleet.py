@@ -87,6 +87,7 @@ class Fleet:
                 self._make(releases, addresses, disks, bytes_each)
             packages.ensure(addresses, self.folder)
             hosts = [self.host(name) for name in releases]
+            requirements.check_watchers(sum(not host.is_on() for host in hosts), *requirements.watchers())
             with steps.step("hosts switched on"):
                 for host in hosts:
                     host.start()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import allocation, cgroups, cleanup, paths, processes
+from lab import allocation, cgroups, cleanup, paths, processes, requirements
 from lab.errors import CommandFailed, LabError
 from lab.hosts.fleet import Fleet
 from lab.hosts.host import answers, sized
@@ -35,6 +35,15 @@ def test_a_host_comes_and_goes_beside_others(fleet: Fleet) -> None:
     assert fleet.host("third").run("ping -c 1 -W 2 old >/dev/null; echo $?").strip() == "0"
     fleet.down(["third"])
     assert fleet.names() == ["old", "new"]
+
+
+def test_more_hosts_than_the_machine_has_watchers_for_are_refused(fleet: Fleet) -> None:
+    most, used = requirements.watchers()
+    # Each of the two that are up holds some.
+    assert 2 < used < most
+    requirements.check_watchers(10, 128, 58)
+    with pytest.raises(LabError, match="10 hosts hold 70 inotify instances.*sysctl fs.inotify.max_user_instances=1024"):
+        requirements.check_watchers(10, 128, 59)
 
 
 def test_hosts_run_the_debian_that_was_asked_for_and_all_of_it(fleet: Fleet) -> None:
