@@ -42,7 +42,7 @@ def test_more_hosts_than_the_machine_has_watchers_for_are_refused(fleet: Fleet) 
     # Each of the two that are up holds some.
     assert 2 < used < most
     requirements.check_watchers(10, 128, 58)
-    with pytest.raises(LabError, match="10 hosts hold 70 inotify instances.*sysctl fs.inotify.max_user_instances=1024"):
+    with pytest.raises(LabError, match=r"10 hosts hold 70 inotify instances.*sysctl fs\.inotify\.max_user_instances=1024"):
         requirements.check_watchers(10, 128, 59)
 
 
