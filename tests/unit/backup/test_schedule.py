@@ -17,9 +17,9 @@ import pytest
 from ansible_collections.paas.hardening.plugins.module_utils._backup import reading, scheduling
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule import history, runner
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.history import History
-from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.job import Observed, _planned, _refuse_late, _removal
+from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.job import Observed, _planned, _removal
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.live import Live, Seen, _instant, calendar_of, periods
-from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.units import File, wish_of
+from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.units import File, refuse_late, wish_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.watch import problems_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import run
@@ -209,9 +209,8 @@ def test_a_time_that_never_comes_is_refused(calendar: str) -> None:
 
 def test_a_point_that_is_still_young_at_the_next_run_is_no_schedule() -> None:
     for age, refused in (("24h", True), ("1430m", False), ("1431m", True), ("1h", False)):
-        wish = wish_of(options(Path("/srv"), signing_key_file="/srv/key", max_age=age), scheduling.ARGUMENTS, "/usr/bin/python3")
         with pytest.raises(Invalid, match="give a max_age below") if refused else contextlib.nullcontext():
-            _refuse_late(wish, 24 * HOUR)
+            refuse_late(age, 24 * HOUR, 600, "the timer goes off")
 
 
 def test_times_of_systemctl_are_read_in_both_ways() -> None:
