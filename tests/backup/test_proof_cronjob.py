@@ -1,0 +1,217 @@
+"""Recovery points by a CronJob of a real cluster: predicted, done, done once, a proved point in the claim, every drift mended, and gone without a trace."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ansible_collections.paas.hardening.plugins.module_utils._backup import scheduling
+from ansible_collections.paas.hardening.plugins.module_utils._core.run import run
+from lab import images, processes
+from tests.backup.asking import key_file, look, parameters, refused
+from tests.backup.test_proof_rights import RIGHTS
+from tests.backup.whole import Identity
+from tests.contract.audit_log import AuditLog
+from tests.contract.installed import Installed
+
+if TYPE_CHECKING:
+    from lab.seed import Sown
+
+# Objects are proved by an empty API server, which a pod of the lab does not reach.
+KINDS = ["buckets", "postgres", "secrets"]
+USER = "scheduler"
+NAME = "paas-hardening-backup-nightly"
+CLAIM = "recovery-points"
+VOLUME = """
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: recovery-points}
+spec:
+  capacity: {storage: 1Gi}
+  accessModes: [ReadWriteOnce]
+  persistentVolumeReclaimPolicy: Retain
+  storageClassName: none
+  local: {path: FOLDER}
+  nodeAffinity:
+    required:
+      nodeSelectorTerms:
+        - matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [NODE]}]
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: recovery-points, namespace: NAMESPACE}
+spec: {accessModes: [ReadWriteOnce], storageClassName: none, volumeName: recovery-points, resources: {requests: {storage: 1Gi}}}
+"""
+_RUN_SECONDS = 600.0
+
+
+@pytest.fixture(scope="module")
+def disk(hephy: Installed, report: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the claim's volume lies on this machine; with the rights granted and the image in the nodes."""
+    cluster, folder = hephy.cluster, tmp_path_factory.mktemp("volume")
+    cluster.load(images.backup(report))
+    cluster.kubectl("apply", "-n", hephy.namespace, "-f", str(RIGHTS))
+    volume = VOLUME.replace("FOLDER", str(folder)).replace("NAMESPACE", hephy.namespace).replace("NODE", cluster.nodes[0])
+    cluster.kubectl("apply", "-f", "-", stdin=volume)
+    yield folder
+    cluster.kubectl("delete", "cronjob,secret,job", "-n", hephy.namespace, "-l", "app.kubernetes.io/name=paas-hardening-backup", "--ignore-not-found")
+    cluster.kubectl("delete", "-f", "-", "--ignore-not-found", stdin=volume)
+    cluster.kubectl("delete", "-n", hephy.namespace, "-f", str(RIGHTS), "--ignore-not-found")
+
+
+@pytest.fixture(scope="module")
+def options(hephy: Installed, disk: Path, keys: list[Identity], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Options of a schedule of the platform, as a user of its own, whom the audit log knows."""
+    folder = tmp_path_factory.mktemp("controller")
+    config = hephy.cluster.issue_client(USER, ["system:masters"])
+    assert disk.is_dir()
+    return {
+        "state": "scheduled",
+        "repository": "/backup/points",
+        "signing_key_file": key_file(folder),
+        "older_key_files": [key_file(folder, "older")],
+        "kinds": KINDS,
+        "max_age": "20h",
+        "cluster": {"kubeconfig": str(config), "namespace": hephy.namespace},
+        "secrets": {"recipients": [entry.recipient for entry in keys]},
+        "schedule": {
+            "name": "nightly",
+            "on_calendar": "30 2 * * *",
+            "randomized_delay": "0",
+            "timeout": "1h",
+            "image": images.BACKUP,
+            "volume_claim": CLAIM,
+        },
+    }
+
+
+def schedule(options: dict[str, Any], check: bool = False, **changed: Any) -> dict[str, Any]:
+    given = {**options, "state": changed.pop("state", options["state"]), "schedule": {**options["schedule"], **changed}}
+    return run(scheduling.VERB.begin, parameters(scheduling.VERB, given), check=check, diff=True)
+
+
+def there(platform: Installed) -> list[str]:
+    """What there is of the schedule, Jobs and pods of a trial among it."""
+    kinds = "cronjob,secret,job,pod"
+    found = platform.cluster.kubectl("get", kinds, "-n", platform.namespace, "-l", "app.kubernetes.io/name=paas-hardening-backup", "-o", "name")
+    return sorted(found.split())
+
+
+@pytest.fixture(scope="module")
+def scheduled(hephy: Installed, sown: Sown, options: dict[str, Any]) -> dict[str, Any]:
+    """What the first run said; it did what had been predicted, and nothing that was not."""
+    assert sown.apps
+    log = AuditLog(hephy.cluster.audit_log)
+    predicted = schedule(options, check=True)
+    assert predicted.get("msg") is None, predicted["msg"]
+    assert [str(request) for request in log.writes(USER)] == []
+    assert there(hephy) == []
+    done = schedule(options)
+    assert done.get("msg") is None, done["msg"]
+    assert (done["changed"], done["plan"], done["diff"]) == (True, predicted["plan"], predicted["diff"])
+    assert [change["object"] for change in done["plan"]] == [f"Secret {hephy.namespace}/{NAME}", f"CronJob {hephy.namespace}/{NAME}"]
+    return done
+
+
+def test_done_is_what_was_predicted_and_was_tried(hephy: Installed, options: dict[str, Any], scheduled: dict[str, Any]) -> None:
+    assert scheduled["findings"][0]["status"] == "fixed"
+    assert (scheduled["proof"]["verdict"], scheduled["problems"]) == ("pass", [])
+    assert {check["observed"] for check in scheduled["proof"]["checks"]} == {"on", "ready"}
+    assert {name: scheduled["schedule"][name] for name in ("cronjob", "enabled", "running", "scheduled", "succeeded")} == {
+        "cronjob": NAME,
+        "enabled": True,
+        "running": False,
+        "scheduled": "",
+        "succeeded": "",
+    }
+    told, held = json.dumps(scheduled), hephy.objects.get("Secret", NAME, hephy.namespace)["data"]
+    for name in ("signing-key", "older-key-0", "options.json", "program"):
+        assert held[name] not in told
+        assert base64.b64decode(held[name]).decode("latin-1").strip() not in told
+    # The trial is gone, and so is its pod.
+    assert processes.wait_until(lambda: there(hephy) == [f"cronjob.batch/{NAME}", f"secret/{NAME}"], 60), there(hephy)
+
+
+def test_a_second_run_writes_nothing(hephy: Installed, options: dict[str, Any], scheduled: dict[str, Any]) -> None:
+    log = AuditLog(hephy.cluster.audit_log)
+    again = schedule(options)
+    assert (again.get("msg"), again["changed"], again["plan"], again["proof"]["verdict"]) == (None, False, [], "pass")
+    sent = log.requests(USER)
+    assert sent
+    assert [str(request) for request in sent if request.writes] == []
+
+
+def test_a_job_of_it_makes_a_proved_point_in_the_claim(hephy: Installed, disk: Path, options: dict[str, Any], scheduled: dict[str, Any]) -> None:
+    begun = time.monotonic()
+    hephy.cluster.kubectl("create", "job", "-n", hephy.namespace, f"--from=cronjob/{NAME}", "by-hand")
+
+    def state() -> dict[str, Any]:
+        return dict(hephy.objects.get("Job", "by-hand", hephy.namespace).get("status") or {})
+
+    assert processes.wait_until(lambda: bool(state().get("active")), 60)
+    reason, message = refused(schedule(options, state="absent"))
+    assert (reason, "by-hand" in message) == ("Refused", True), message
+    assert processes.wait_until(lambda: bool(state().get("succeeded") or state().get("failed")), _RUN_SECONDS, pause=2)
+    print(f"a point in a pod after {time.monotonic() - begun:.0f} s: {hephy.cluster.kubectl('logs', '-n', hephy.namespace, 'job/by-hand')}")
+    assert state().get("succeeded") == 1
+    found = look(disk, repository=str(disk / "points"), signing_key_file=options["signing_key_file"], verify="all")
+    assert (found.get("msg"), found["problems"], len(found["points"])) == (None, [], 1)
+    assert set(found["newest"]["kinds"]) == set(KINDS)
+    assert {proof["verdict"] for proof in found["newest"]["proofs"].values()} == {"pass"}
+    after = schedule(options)
+    assert (after["changed"], after["schedule"]["outcome"], bool(after["schedule"]["succeeded"])) == (False, "succeeded", True)
+
+
+def test_what_somebody_changed_is_seen_and_mended(hephy: Installed, options: dict[str, Any], scheduled: dict[str, Any]) -> None:
+    template = {"spec": {"jobTemplate": {"spec": {"template": {"spec": {}}}}}}
+    pod = template["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    pod.update(hostNetwork=True, containers=[{"name": "backup", "image": "lab.local/other:1", "command": ["true"], "env": [{"name": "PGHOST", "value": "x"}]}])
+    broken = {**template, "spec": {**template["spec"], "suspend": True, "schedule": "0 0 1 1 *"}}
+    hephy.cluster.kubectl("patch", "cronjob", NAME, "-n", hephy.namespace, "-p", json.dumps(broken))
+    wrong = {"data": {"options.json": base64.b64encode(b"{}").decode(), "more": base64.b64encode(b"x").decode()}}
+    hephy.cluster.kubectl("patch", "secret", NAME, "-n", hephy.namespace, "-p", json.dumps(wrong))
+    predicted = schedule(options, check=True)
+    assert {(change["object"].partition(" ")[0], change["field"].rpartition(".")[2]) for change in predicted["plan"]} == {
+        ("Secret", 'json"]'),
+        ("Secret", "more"),
+        ("CronJob", "suspend"),
+        ("CronJob", "schedule"),
+        ("CronJob", "hostNetwork"),
+        ("CronJob", "image"),
+        ("CronJob", "command"),
+        ("CronJob", "env[PGHOST]"),
+    }
+    assert predicted["schedule"]["enabled"] is False
+    assert "the CronJob is suspended" in predicted["problems"]
+    done = schedule(options)
+    assert (done.get("msg"), done["plan"], done["findings"][0]["status"], done["problems"]) == (None, predicted["plan"], "fixed", [])
+    assert schedule(options)["changed"] is False
+
+
+def test_a_pod_that_cannot_work_is_no_schedule(hephy: Installed, options: dict[str, Any], scheduled: dict[str, Any]) -> None:
+    kept = hephy.objects.get("CronJob", NAME, hephy.namespace)["spec"]
+    reason, message = refused(schedule(options, image=images.BASE))
+    assert (reason, "In a pod of the image lab.local/base:1" in message) == ("NotProven", True), message
+    assert hephy.objects.get("CronJob", NAME, hephy.namespace)["spec"] == kept
+    assert processes.wait_until(lambda: not [name for name in there(hephy) if "trial" in name], 60), there(hephy)
+    # Nothing was written, so it is tried again, and told again.
+    assert refused(schedule(options, image=images.BASE))[0] == "NotProven"
+
+
+def test_it_goes_and_no_point_with_it(hephy: Installed, disk: Path, options: dict[str, Any], scheduled: dict[str, Any]) -> None:
+    predicted = schedule(options, check=True, state="absent")
+    done = schedule(options, state="absent")
+    assert (done.get("msg"), done["plan"]) == (None, predicted["plan"])
+    assert [change["object"] for change in done["plan"]] == [f"CronJob {hephy.namespace}/{NAME}", f"Secret {hephy.namespace}/{NAME}"]
+    assert processes.wait_until(lambda: there(hephy) == [], 60), there(hephy)
+    assert hephy.objects.get("PersistentVolumeClaim", CLAIM, hephy.namespace)["status"]["phase"] == "Bound"
+    assert len(look(disk, repository=str(disk / "points"), signing_key_file=options["signing_key_file"])["points"]) == 1
+    log = AuditLog(hephy.cluster.audit_log)
+    again = schedule(options, state="absent")
+    assert (again["changed"], [str(request) for request in log.writes(USER)]) == (False, [])
