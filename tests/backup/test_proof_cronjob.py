@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,6 +104,12 @@ def there(platform: Installed) -> list[str]:
     return sorted(found.split())
 
 
+def read(disk: Path, options: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What workflow_backup_info says of the claim's repository, of a copy: a repository is read by its owner alone."""
+    shutil.copytree(disk / "points", folder / "copy")
+    return look(folder, repository=str(folder / "copy"), signing_key_file=options["signing_key_file"], verify="all")
+
+
 @pytest.fixture(scope="module")
 def scheduled(hephy: Installed, sown: Sown, options: dict[str, Any]) -> dict[str, Any]:
     """What the first run said; it did what had been predicted, and nothing that was not."""
@@ -147,7 +154,9 @@ def test_a_second_run_writes_nothing(hephy: Installed, options: dict[str, Any], 
     assert [str(request) for request in sent if request.writes] == []
 
 
-def test_a_job_of_it_makes_a_proved_point_in_the_claim(hephy: Installed, disk: Path, options: dict[str, Any], scheduled: dict[str, Any]) -> None:
+def test_a_job_of_it_makes_a_proved_point_in_the_claim(
+    hephy: Installed, disk: Path, options: dict[str, Any], scheduled: dict[str, Any], tmp_path: Path
+) -> None:
     begun = time.monotonic()
     hephy.cluster.kubectl("create", "job", "-n", hephy.namespace, f"--from=cronjob/{NAME}", "by-hand")
 
@@ -160,7 +169,7 @@ def test_a_job_of_it_makes_a_proved_point_in_the_claim(hephy: Installed, disk: P
     assert processes.wait_until(lambda: bool(state().get("succeeded") or state().get("failed")), _RUN_SECONDS, pause=2)
     print(f"a point in a pod after {time.monotonic() - begun:.0f} s: {hephy.cluster.kubectl('logs', '-n', hephy.namespace, 'job/by-hand')}")
     assert state().get("succeeded") == 1
-    found = look(disk, repository=str(disk / "points"), signing_key_file=options["signing_key_file"], verify="all")
+    found = read(disk, options, tmp_path)
     assert (found.get("msg"), found["problems"], len(found["points"])) == (None, [], 1)
     assert set(found["newest"]["kinds"]) == set(KINDS)
     assert {proof["verdict"] for proof in found["newest"]["proofs"].values()} == {"pass"}
@@ -204,14 +213,14 @@ def test_a_pod_that_cannot_work_is_no_schedule(hephy: Installed, options: dict[s
     assert refused(schedule(options, image=images.BASE))[0] == "NotProven"
 
 
-def test_it_goes_and_no_point_with_it(hephy: Installed, disk: Path, options: dict[str, Any], scheduled: dict[str, Any]) -> None:
+def test_it_goes_and_no_point_with_it(hephy: Installed, disk: Path, options: dict[str, Any], scheduled: dict[str, Any], tmp_path: Path) -> None:
     predicted = schedule(options, check=True, state="absent")
     done = schedule(options, state="absent")
     assert (done.get("msg"), done["plan"]) == (None, predicted["plan"])
     assert [change["object"] for change in done["plan"]] == [f"CronJob {hephy.namespace}/{NAME}", f"Secret {hephy.namespace}/{NAME}"]
     assert processes.wait_until(lambda: there(hephy) == [], 60), there(hephy)
     assert hephy.objects.get("PersistentVolumeClaim", CLAIM, hephy.namespace)["status"]["phase"] == "Bound"
-    assert len(look(disk, repository=str(disk / "points"), signing_key_file=options["signing_key_file"])["points"]) == 1
+    assert len(read(disk, options, tmp_path)["points"]) == 1
     log = AuditLog(hephy.cluster.audit_log)
     again = schedule(options, state="absent")
     assert (again["changed"], [str(request) for request in log.writes(USER)]) == (False, [])

@@ -344,7 +344,7 @@ def test_the_program_fits_and_starts_without_ansible(program: bytes, tmp_path: P
     pod.settle(str(given), str(kept))
     assert sorted(path.name for path in kept.iterdir()) == ["program", "signing-key"]
     assert {path.stat().st_mode & 0o777 for path in kept.iterdir()} == {0o600}
-    main = "import sys; sys.path.insert(0, sys.argv[1]); import ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.pod as pod; print(pod.READY)"
+    main = f"import sys; sys.path.insert(0, sys.argv[1]); from {pod.__name__} import READY; print(READY)"
     said = subprocess.run([sys.executable, "-I", "-c", main, str(kept / "program")], capture_output=True, text=True, check=False)
     assert (said.returncode, said.stdout) == (0, "ready\n"), said.stderr
 

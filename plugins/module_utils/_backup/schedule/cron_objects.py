@@ -117,7 +117,8 @@ class CronWish:
     def documents(self, program: bytes, namespace: str, platform: str) -> Documents:
         """Return both objects for the platform of a namespace. Raises Refused when they are too large for a cluster."""
         options = {**self.options, "cluster": {**self.options["cluster"], "namespace": namespace, "platform": platform}}
-        text = json.dumps({"options": options, "state": f"{KEPT}/state", "delay": self.delay}, indent=1, sort_keys=True) + "\n"
+        # What became of a run is told by its Job: what it notes itself goes with its pod.
+        text = json.dumps({"options": options, "state": KEPT, "delay": self.delay}, indent=1, sort_keys=True) + "\n"
         files = {**self.files, OPTIONS: text.encode("utf-8"), KUBECONFIG: _kubeconfig(), ACCOUNT_FILE: _accounts(), PROGRAM: compressed(program)}
         size = sum(map(len, files.values()))
         if size > _LARGEST:
