@@ -104,6 +104,12 @@ def there(platform: Installed) -> list[str]:
     return sorted(found.split())
 
 
+def written(platform: Installed) -> list[Any]:
+    """What the Secret and the CronJob say."""
+    secret, cronjob = (platform.objects.get(kind, NAME, platform.namespace) for kind in ("Secret", "CronJob"))
+    return [secret["data"], cronjob["spec"], cronjob["metadata"]["annotations"]]
+
+
 def read(disk: Path, options: dict[str, Any], folder: Path) -> dict[str, Any]:
     """What workflow_backup_info says of the claim's repository, of a copy: a repository is read by its owner alone."""
     shutil.copytree(disk / "points", folder / "copy")
@@ -203,14 +209,20 @@ def test_what_somebody_changed_is_seen_and_mended(hephy: Installed, options: dic
     assert schedule(options)["changed"] is False
 
 
-def test_a_pod_that_cannot_work_is_no_schedule(hephy: Installed, options: dict[str, Any], scheduled: dict[str, Any]) -> None:
-    kept = hephy.objects.get("CronJob", NAME, hephy.namespace)["spec"]
-    reason, message = refused(schedule(options, image=images.BASE))
-    assert (reason, "In a pod of the image lab.local/base:1" in message) == ("NotProven", True), message
-    assert hephy.objects.get("CronJob", NAME, hephy.namespace)["spec"] == kept
+def test_a_pod_that_cannot_work_changes_no_schedule(hephy: Installed, options: dict[str, Any], scheduled: dict[str, Any]) -> None:
+    kept = written(hephy)
+    worse = {**options, "max_age": "10h"}
+    for _attempt in range(2):
+        reason, message = refused(schedule(worse, image=images.BASE))
+        assert (reason, "In a pod of the image lab.local/base:1" in message, "The Secret is as it was before." in message) == ("NotProven", True, True), message
+        # Nothing of it stays, so it is tried again, and told again.
+        assert written(hephy) == kept
     assert processes.wait_until(lambda: not [name for name in there(hephy) if "trial" in name], 60), there(hephy)
-    # Nothing was written, so it is tried again, and told again.
-    assert refused(schedule(options, image=images.BASE))[0] == "NotProven"
+    assert schedule(options)["changed"] is False
+    before = there(hephy)
+    reason, message = refused(schedule(options, name="another", image=images.BASE))
+    assert (reason, "The Secret is as it was before." in message) == ("NotProven", True), message
+    assert processes.wait_until(lambda: there(hephy) == before, 60), there(hephy)
 
 
 def test_it_goes_and_no_point_with_it(hephy: Installed, disk: Path, options: dict[str, Any], scheduled: dict[str, Any], tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.signature i
 from ansible_collections.paas.hardening.plugins.module_utils._backup.site import Site
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.credentials import selected
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotFound, Refused
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, NotFound, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Check, Finding, Proof, status_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Plan
 from ansible_collections.paas.hardening.plugins.module_utils._host.archive import archive
@@ -59,6 +59,8 @@ class CronSchedule:
         self._repository = str(params["repository"])
         self._documents: Optional[Documents] = None
         self._tried: Tuple[Check, ...] = ()
+        # What was written of the Secret, as long as it is not known that a run works with it.
+        self._untried = Plan()
 
     def observe(self) -> Observed:
         """Look at the objects. Raises NotFound without the claim or the service account, and Refused for a server that is too old."""
@@ -103,19 +105,30 @@ class CronSchedule:
         if change.ref.kind == "CronJob" and change.after is not ABSENT:
             self._try()
         self._site.objects.apply_plan(plan)
+        self._untried = plan if change.ref.kind == "Secret" and self._documents is not None and not self._tried else Plan()
 
     def settle(self, observed: Observed, plan: Plan) -> float:
         """See that a run works with a Secret that was mended, too."""
         if plan and observed.wanted is not None:
             self._try()
+            self._untried = Plan()
         return 0.0
+
+    def abandon(self) -> str:
+        """Give the runs that there are the Secret back that they work with, when none could work with the new one."""
+        if not self._untried:
+            return ""
+        before = Plan(tuple(change.undone() for change in self._untried.changes))
+        self._untried = Plan()
+        try:
+            self._site.objects.apply_plan(before)
+        except Failure as failure:
+            return f"The Secret {self._names.secret} could not be brought back to what it was: {failure.message}"
+        return "The Secret is as it was before."
 
     def _try(self) -> None:
         if self._documents is not None and not self._tried:
             self._tried = (cron_trial.prove(self._site.objects, self._documents.trial(self._names)),)
-
-    def abandon(self) -> str:
-        return ""
 
     def conclude(self, first: Observed, last: Observed, plan: Plan, enforced: bool) -> Dict[str, Any]:
         wish, name = self._wish, self._names.cronjob
