@@ -40,8 +40,8 @@ description:
     M(paas.hardening.workflow_backup_info).
   - With O(schedule.image) it is a CronJob in the platform's namespace that does so instead, where there is no such host. It works on a claim that is there
     already, as a user without a name or any right but those of its service account. Before it is written, a Job of the very same pod has to find that a run
-    could do its work there. The task itself needs the rights to get, list, create, patch and delete CronJobs, Secrets and Jobs there, to get claims and
-    service accounts, and to list pods and events.
+    could do its work there. The task itself takes the rights of C(docs/rbac-backup.yml), and those to create, patch and delete CronJobs, Jobs and Secrets in
+    that namespace.
   - The repository is not encrypted but for the Secrets. Keep it on an encrypted disk, and do not rely on one copy of it.
 extends_documentation_fragment:
   - paas.hardening.attributes

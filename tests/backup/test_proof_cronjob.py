@@ -16,10 +16,11 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup import sche
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import run
 from lab import images, processes
 from tests.backup.asking import key_file, look, parameters, refused
-from tests.backup.test_proof_rights import RIGHTS
+from tests.backup.test_proof_rights import GROUP, RIGHTS
 from tests.backup.whole import Identity
 from tests.contract.audit_log import AuditLog
 from tests.contract.installed import Installed
+from tests.contract.playbook import run_playbook
 
 if TYPE_CHECKING:
     from lab.seed import Sown
@@ -49,6 +50,21 @@ kind: PersistentVolumeClaim
 metadata: {name: recovery-points, namespace: NAMESPACE}
 spec: {accessModes: [ReadWriteOnce], storageClassName: none, volumeName: recovery-points, resources: {requests: {storage: 1Gi}}}
 """
+# What the documentation says that the task takes beside the rights of a point.
+MORE_RIGHTS = f"""
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: {USER}, namespace: NAMESPACE}}
+rules:
+  - {{apiGroups: [batch], resources: [cronjobs, jobs], verbs: [create, patch, delete]}}
+  - {{apiGroups: [""], resources: [secrets], verbs: [create, patch, delete]}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: {USER}, namespace: NAMESPACE}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: {USER}}}
+subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {USER}}}]
+"""
 _RUN_SECONDS = 600.0
 
 
@@ -60,9 +76,12 @@ def disk(hephy: Installed, report: Callable[[str], None], tmp_path_factory: pyte
     cluster.kubectl("apply", "-n", hephy.namespace, "-f", str(RIGHTS))
     volume = VOLUME.replace("FOLDER", str(folder)).replace("NAMESPACE", hephy.namespace).replace("NODE", cluster.nodes[0])
     cluster.kubectl("apply", "-f", "-", stdin=volume)
+    rights = MORE_RIGHTS.replace("NAMESPACE", hephy.namespace)
+    cluster.kubectl("apply", "-f", "-", stdin=rights)
     yield folder
     cluster.kubectl("delete", "cronjob,secret,job", "-n", hephy.namespace, "-l", "app.kubernetes.io/name=paas-hardening-backup", "--ignore-not-found")
-    cluster.kubectl("delete", "-f", "-", "--ignore-not-found", stdin=volume)
+    for made in (volume, rights):
+        cluster.kubectl("delete", "-f", "-", "--ignore-not-found", stdin=made)
     cluster.kubectl("delete", "-n", hephy.namespace, "-f", str(RIGHTS), "--ignore-not-found")
 
 
@@ -70,7 +89,7 @@ def disk(hephy: Installed, report: Callable[[str], None], tmp_path_factory: pyte
 def options(hephy: Installed, disk: Path, keys: list[Identity], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Options of a schedule of the platform, as a user of its own, whom the audit log knows."""
     folder = tmp_path_factory.mktemp("controller")
-    config = hephy.cluster.issue_client(USER, ["system:masters"])
+    config = hephy.cluster.issue_client(USER, [GROUP])
     assert disk.is_dir()
     return {
         "state": "scheduled",
@@ -163,7 +182,7 @@ def test_a_second_run_writes_nothing(hephy: Installed, options: dict[str, Any], 
 def test_a_job_of_it_makes_a_proved_point_in_the_claim(
     hephy: Installed, disk: Path, options: dict[str, Any], scheduled: dict[str, Any], tmp_path: Path
 ) -> None:
-    begun = time.monotonic()
+    log, begun = AuditLog(hephy.cluster.audit_log), time.monotonic()
     hephy.cluster.kubectl("create", "job", "-n", hephy.namespace, f"--from=cronjob/{NAME}", "by-hand")
 
     def state() -> dict[str, Any]:
@@ -179,8 +198,25 @@ def test_a_job_of_it_makes_a_proved_point_in_the_claim(
     assert (found.get("msg"), found["problems"], len(found["points"])) == (None, [], 1)
     assert set(found["newest"]["kinds"]) == set(KINDS)
     assert {proof["verdict"] for proof in found["newest"]["proofs"].values()} == {"pass"}
+    # What the pod does there is what its rights are for: it reads, and enters the bundled servers.
+    sent = log.requests(f"system:serviceaccount:{hephy.namespace}:paas-hardening-backup")
+    assert sent
+    assert {request.resource for request in sent if request.writes} == {"pods/portforward"}
     after = schedule(options)
     assert (after["changed"], after["schedule"]["outcome"], bool(after["schedule"]["succeeded"])) == (False, "succeeded", True)
+
+
+def test_the_role_looks_at_the_cronjob_and_at_no_folder_of_its_own(
+    hephy: Installed, options: dict[str, Any], scheduled: dict[str, Any], tmp_path: Path
+) -> None:
+    names = ("repository", "signing_key_file", "older_key_files", "kinds", "max_age", "cluster", "secrets", "schedule")
+    variables = {f"backup_{name}": options[name] for name in names}
+    run = run_playbook(tmp_path, "paas.hardening.backup", variables=variables).ok()
+    assert (run.recap()["changed"], run.recap()["failed"]) == (0, 0)
+    hephy.cluster.kubectl("patch", "cronjob", NAME, "-n", hephy.namespace, "-p", json.dumps({"spec": {"suspend": True}}))
+    assert run_playbook(tmp_path, "paas.hardening.backup", "--check", variables=variables).ok().recap()["changed"] == 1
+    assert run_playbook(tmp_path, "paas.hardening.backup", variables=variables).ok().recap()["changed"] == 1
+    assert schedule(options)["schedule"]["enabled"] is True
 
 
 def test_what_somebody_changed_is_seen_and_mended(hephy: Installed, options: dict[str, Any], scheduled: dict[str, Any]) -> None:
