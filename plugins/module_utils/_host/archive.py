@@ -85,7 +85,9 @@ def _read(name: str) -> Tuple[str, bool]:
     source = read(name) if read else None
     if spec is None or source is None:
         raise Failure(f"The source of {name} cannot be read.", "Install the collection from its artifact.", name)
-    return source, spec.submodule_search_locations is not None
+    # Ansible's own loader gives bytes.
+    text = source.decode("utf-8") if isinstance(source, bytes) else str(source)
+    return text, spec.submodule_search_locations is not None
 
 
 def _above(name: str) -> Iterator[str]:
