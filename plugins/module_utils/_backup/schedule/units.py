@@ -220,6 +220,10 @@ def wish_of(params: Mapping[str, Any], arguments: Mapping[str, Any], interpreter
     on_failure = str(schedule["on_failure"] or "")
     if on_failure and not _UNIT.fullmatch(on_failure):
         raise Invalid(f"schedule.on_failure is {on_failure!r}.", "Name a unit of systemd: tell-somebody.service.", "schedule.on_failure")
+    if schedule["volume_claim"]:
+        raise Invalid(
+            "schedule.volume_claim is for a CronJob, and without schedule.image this is a timer.", "Give both, or none of them.", "schedule.volume_claim"
+        )
     metrics = str(schedule["metrics_file"] or "")
     if metrics:
         check_path(metrics, "schedule.metrics_file")
