@@ -14,10 +14,11 @@ import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup import scheduling
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import run
-from lab import images, processes
+from lab import builds, images, processes
+from tests.backup.apiserver import PROGRAMS, empty_server
 from tests.backup.asking import key_file, look, parameters, refused
 from tests.backup.test_proof_rights import GROUP, RIGHTS
-from tests.backup.whole import Identity
+from tests.backup.whole import KINDS, Identity
 from tests.contract.audit_log import AuditLog
 from tests.contract.installed import Installed
 from tests.contract.playbook import run_playbook
@@ -25,8 +26,6 @@ from tests.contract.playbook import run_playbook
 if TYPE_CHECKING:
     from lab.seed import Sown
 
-# Objects are proved by an empty API server, which a pod of the lab does not reach.
-KINDS = ["buckets", "postgres", "secrets"]
 USER = "scheduler"
 NAME = "paas-hardening-backup-nightly"
 CLAIM = "recovery-points"
@@ -86,7 +85,15 @@ def disk(hephy: Installed, report: Callable[[str], None], tmp_path_factory: pyte
 
 
 @pytest.fixture(scope="module")
-def options(hephy: Installed, disk: Path, keys: list[Identity], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def empty(hephy: Installed, report: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The kubeconfig of an empty API server that a pod of the lab reaches."""
+    builds.ensure([*PROGRAMS, "kubectl"], report)
+    with empty_server(tmp_path_factory.mktemp("empty") / "server", address=hephy.cluster.host_address) as kubeconfig:
+        yield kubeconfig
+
+
+@pytest.fixture(scope="module")
+def options(hephy: Installed, disk: Path, empty: Path, keys: list[Identity], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Options of a schedule of the platform, as a user of its own, whom the audit log knows."""
     folder = tmp_path_factory.mktemp("controller")
     config = hephy.cluster.issue_client(USER, [GROUP])
@@ -99,6 +106,7 @@ def options(hephy: Installed, disk: Path, keys: list[Identity], tmp_path_factory
         "kinds": KINDS,
         "max_age": "20h",
         "cluster": {"kubeconfig": str(config), "namespace": hephy.namespace},
+        "objects": {"empty_server": str(empty)},
         "secrets": {"recipients": [entry.recipient for entry in keys]},
         "schedule": {
             "name": "nightly",
@@ -163,7 +171,7 @@ def test_done_is_what_was_predicted_and_was_tried(hephy: Installed, options: dic
         "succeeded": "",
     }
     told, held = json.dumps(scheduled), hephy.objects.get("Secret", NAME, hephy.namespace)["data"]
-    for name in ("signing-key", "older-key-0", "options.json", "program"):
+    for name in ("signing-key", "older-key-0", "empty-server", "options.json", "program"):
         assert held[name] not in told
         assert base64.b64decode(held[name]).decode("latin-1").strip() not in told
     # The trial is gone, and so is its pod.
@@ -209,7 +217,7 @@ def test_a_job_of_it_makes_a_proved_point_in_the_claim(
 def test_the_role_looks_at_the_cronjob_and_at_no_folder_of_its_own(
     hephy: Installed, options: dict[str, Any], scheduled: dict[str, Any], tmp_path: Path
 ) -> None:
-    names = ("repository", "signing_key_file", "older_key_files", "kinds", "max_age", "cluster", "secrets", "schedule")
+    names = ("repository", "signing_key_file", "older_key_files", "kinds", "max_age", "cluster", "objects", "secrets", "schedule")
     variables = {f"backup_{name}": options[name] for name in names}
     run = run_playbook(tmp_path, "paas.hardening.backup", variables=variables).ok()
     assert (run.recap()["changed"], run.recap()["failed"], f"CronJob {NAME}: on, last success: 20" in run.output) == (0, 0, True), run.output
