@@ -22,6 +22,7 @@ from lab.progress import Report
 PAUSE = "registry.k8s.io/pause:3.10.1"
 BASE = "lab.local/base:1"
 RCLONE = "lab.local/rclone:1"
+BACKUP = "lab.local/backup:1"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
@@ -87,6 +88,11 @@ def essential(report: Report) -> list[Image]:
 def rclone(report: Report) -> Image:
     """The base image with rclone: loaded into the nodes where it is needed."""
     return Image(RCLONE, (layers.debian(report), layers.rclone()), entrypoint=("rclone",))
+
+
+def backup(report: Report) -> Image:
+    """The base image with rclone, age and what Python needs for a cluster: loaded into the nodes where a CronJob makes recovery points."""
+    return Image(BACKUP, (layers.debian(report), layers.rclone(), layers.backup()), cmd=("/bin/sh",))
 
 
 def platforms(report: Report) -> list[Image]:

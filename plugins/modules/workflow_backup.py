@@ -38,12 +38,17 @@ description:
     timer starts is one file with the code of this module; it needs Python and the programs below, and neither Ansible nor a controller that is awake. A run
     that was missed while the host was off is made up. Two runs never overlap. What became of the last one is read by
     M(paas.hardening.workflow_backup_info).
+  - With O(schedule.image) it is a CronJob in the platform's namespace that does so instead, where there is no such host. It works on a claim that is there
+    already, as a user without a name or any right but those of its service account. Before it is written, a Job of the very same pod has to find that a run
+    could do its work there. The task itself takes the rights of C(docs/rbac-backup.yml), and those to create, patch and delete CronJobs, Jobs and Secrets in
+    that namespace.
   - The repository is not encrypted but for the Secrets. Keep it on an encrypted disk, and do not rely on one copy of it.
 extends_documentation_fragment:
   - paas.hardening.attributes
   - paas.hardening.repository
   - paas.hardening.retention
   - paas.hardening.backup_kinds
+  - paas.hardening.backup_schedule
 author:
   - the paas.hardening contributors (@paas-hardening)
 requirements:
@@ -54,51 +59,19 @@ requirements:
   - for secrets the program age, 1.0 or newer
   - for volumes the program restic, 0.18 or newer
   - for all but etcd, volumes and the engine pgbackrest the Python packages kubernetes and PyYAML
+  - "for O(schedule.image) Kubernetes 1.25 or newer, and in the image python3 3.9 or newer, the Python packages PyYAML, urllib3 and websocket-client (kubernetes
+    brings them), and the programs of the kinds: rclone for buckets, age for secrets, PostgreSQL's for postgres"
 options:
   state:
     description:
       - V(present) means that there is such a point.
-      - V(scheduled) means that a timer keeps it so. No point is made now, and none is looked at. Run it again after an upgrade of this collection, which brings
-        a newer program. Only root can do this.
-      - V(absent) means that there is no timer of this name. Points and keys stay. A run that is at work is not ended, but refused to be taken away.
+      - V(scheduled) means that a timer, or with O(schedule.image) a CronJob, keeps it so. No point is made now, and none is looked at. Run it again after an
+        upgrade of this collection, which brings a newer program. Only root can make a timer.
+      - V(absent) means that there is no timer of this name; with O(schedule.image), whichever it is, no CronJob of this name, nor its Secret. Points, keys and
+        the claim stay. A run that is at work is not ended, but refused to be taken away.
     type: str
     choices: [present, scheduled, absent]
     default: present
-  schedule:
-    description: When a timer makes points, with O(state=scheduled); and which timer goes, with O(state=absent).
-    type: dict
-    suboptions:
-      name:
-        description: Tells schedules of one host apart. The units are called C(paas-hardening-backup-NAME).
-        type: str
-        default: platform
-      on_calendar:
-        description:
-          - When, as C(systemd.time(7\)) has it. It is required with O(state=scheduled).
-          - O(max_age) has to be shorter than the time between two runs, or every second one would find the last point young enough.
-        type: str
-      randomized_delay:
-        description: How much later a run may begin, as V(10m), so that not all hosts work at once; V(0) for none.
-        type: str
-        default: 10m
-      account:
-        description:
-          - As whom the runs run. The repository and the keys have to be that one's. Its options lie in C(/etc/paas-hardening), in a file that nobody else can
-            read.
-        type: str
-        default: root
-      timeout:
-        description: How long a run may take before systemd ends it, as V(12h).
-        type: str
-        default: 12h
-      on_failure:
-        description: A unit of systemd that is started when a run fails, for example one that tells somebody.
-        type: str
-      metrics_file:
-        description:
-          - A file (*.prom) in the folder of node_exporter's textfile collector, which each run writes anew, however it ends. The folder has to be there, and
-            the account has to be able to write to it. C(docs/backup-alerts.yml) has rules of Prometheus for it.
-        type: path
   kinds:
     description:
       - What a point has to hold. One point holds all of them.
@@ -182,6 +155,24 @@ EXAMPLES = r"""
       client_cert: /etc/kubernetes/pki/etcd/server.crt
       client_key: /etc/kubernetes/pki/etcd/server.key
 
+- name: Let the cluster itself make one, each night, where nothing but the cluster exists
+  paas.hardening.workflow_backup:
+    state: scheduled
+    schedule:
+      on_calendar: "30 2 * * *"
+      image: registry.example.com/paas-backup:1
+      volume_claim: recovery-points
+    repository: /backup/points  # in the claim, as the folder "points"
+    signing_key_file: /etc/paas/backup-signing-key
+    kinds: [buckets, postgres, secrets]
+    max_age: 20h
+    cluster:
+      kubeconfig: /etc/paas/kubeconfig
+    secrets:
+      recipients:
+        - "{{ recipient_of_operations }}"  # age1...
+        - "{{ recipient_on_paper }}"
+
 - name: Have a point of the whole platform, from where its API server can be reached
   paas.hardening.workflow_backup:
     repository: /var/backups/paas
@@ -235,7 +226,7 @@ plan:
   elements: dict
   contains:
     object:
-      description: The repository and the point, V((new\)) for one that is to be taken; with O(state=scheduled), a file or the timer.
+      description: The repository and the point, V((new\)) for one that is to be taken; with O(state=scheduled), a file or the timer, the Secret or the CronJob.
       type: str
       returned: always
       sample: RecoveryPoint /var/backups/paas/(new)
@@ -332,7 +323,11 @@ retention:
   elements: dict
   sample: [{"identifier": "00000012-b0240411", "kept": true, "reasons": ["daily", "the last proved point of etcd"]}]
 schedule:
-  description: The timer, as RV(paas.hardening.workflow_backup_info#module:schedule).
+  description:
+    - The timer, as RV(paas.hardening.workflow_backup_info#module:schedule).
+    - With O(schedule.image) the CronJob by its name (C(cronjob)) and C(namespace), when it runs (C(on_calendar)), whether it is there and not suspended
+      (C(enabled)), whether a run is at work (C(running)), when one was last due (C(scheduled)) and last succeeded (C(succeeded)), in UTC, empty for never, how
+      the newest one ended (C(outcome), one of running, succeeded, failed, or empty), and what it said when it failed (C(message)).
   returned: success, with O(state=scheduled) and O(state=absent)
   type: dict
   sample: {"timer": "paas-hardening-backup-platform.timer", "enabled": true, "active": true, "next": "2026-11-23T02:30:00Z"}

@@ -34,6 +34,7 @@ options:
     description:
       - Name of a schedule of this host, as O(paas.hardening.workflow_backup#module:schedule.name). It is a problem when its timer is gone or off, when its last
         run failed or never came to its end, and when none has succeeded for a quarter longer than O(interval), or than the time between two runs of its timer.
+      - A schedule that is a CronJob cannot be seen from here. Ask M(paas.hardening.workflow_backup) with the same options in check mode.
     type: str
 seealso:
   - module: paas.hardening.workflow_backup

@@ -21,12 +21,12 @@ _READY_SECONDS = 90.0
 
 
 @contextlib.contextmanager
-def empty_server(folder: Path, binds: bool = False) -> Iterator[Path]:
+def empty_server(folder: Path, binds: bool = False, address: str = "127.0.0.1") -> Iterator[Path]:
     """Yield the kubeconfig of its administrator, until the end of the block. No controller works there but, with ``binds``, the one that binds claims."""
     folder.mkdir(mode=0o700)
     client, peer, port = free_ports(3)
     token = secrets.token_hex(24)
-    for name, text in {"tokens.csv": f'{token},operator,1,"system:masters"\n', "kubeconfig": json.dumps(_kubeconfig(port, token))}.items():
+    for name, text in {"tokens.csv": f'{token},operator,1,"system:masters"\n', "kubeconfig": json.dumps(_kubeconfig(address, port, token))}.items():
         with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
             file.write(text)
     processes.run(["openssl", "genrsa", "-out", "accounts.key", "2048"], folder=folder)
@@ -43,7 +43,7 @@ def empty_server(folder: Path, binds: bool = False) -> Iterator[Path]:
     ]
     server = [
         f"--etcd-servers={store}",
-        "--bind-address=127.0.0.1",
+        f"--bind-address={address}",
         f"--secure-port={port}",
         f"--cert-dir={folder}",
         f"--token-auth-file={folder / 'tokens.csv'}",
@@ -65,13 +65,13 @@ def empty_server(folder: Path, binds: bool = False) -> Iterator[Path]:
         yield folder / "kubeconfig"
 
 
-def _kubeconfig(port: int, token: str) -> dict[str, object]:
+def _kubeconfig(address: str, port: int, token: str) -> dict[str, object]:
     return {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "empty",
         "contexts": [{"name": "empty", "context": {"cluster": "empty", "user": "operator"}}],
-        "clusters": [{"name": "empty", "cluster": {"server": f"https://127.0.0.1:{port}", "insecure-skip-tls-verify": True}}],
+        "clusters": [{"name": "empty", "cluster": {"server": f"https://{address}:{port}", "insecure-skip-tls-verify": True}}],
         "users": [{"name": "operator", "user": {"token": token}}],
     }
 

@@ -12,7 +12,8 @@ import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import connect
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
-from ansible_collections.paas.hardening.plugins.module_utils._controls.control import OWNER, Site
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import OWNER
+from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Site
 from ansible_collections.paas.hardening.plugins.module_utils._controls.guard import NAME, SILENCE, Guard, Lost
 from ansible_collections.paas.hardening.plugins.module_utils._controls.guard_program import ARMED, GUARD, HOLDER, PHASE, Move
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure

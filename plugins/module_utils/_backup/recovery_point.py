@@ -35,7 +35,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.site import
 from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.kind import ARGUMENTS as VOLUMES_ARGUMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.kind import Volumes, folders_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.arguments import merge
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Invalid, NotProven
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Forbidden, Invalid, NotProven
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Finding, Proof, Source, status_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
@@ -173,6 +173,15 @@ class RecoveryPoint:
         held = [(point, point.kinds["volumes"]) for point in self._catalogue.read().points if "volumes" in point.kinds]
         alike = [point for point, about in held if about["host"] == host and folders_of(about) == tuple(folders)]
         return os.path.join(self._catalogue.folder_of(alike[-1]), "volumes") if alike else ""
+
+    def look_around(self) -> None:
+        """See that a run could do its work here: that the repository can be written, and that each kind has its programs and its rights. Writes nothing."""
+        above = os.path.dirname(self._catalogue.folder)
+        if not os.access(self._catalogue.folder if os.path.isdir(self._catalogue.folder) else above, os.W_OK | os.X_OK):
+            raise Forbidden(f"{self._catalogue.folder} cannot be written by user {os.geteuid()}.", "Let that user, or its group, write there.", "repository")
+        self._catalogue.read()
+        for name in sorted(self._wanted):
+            self._kinds[name].look(self._catalogue.folder)
 
     def observe(self) -> Observed:
         """Read the catalogue, and the newest fitting point whole. Only when there is none, the sources are looked at."""

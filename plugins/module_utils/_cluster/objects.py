@@ -18,6 +18,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.plan import A
 
 KindName = Union[str, Kind]
 Result = TypeVar("Result")
+# The label by which an object that this collection made is told from one that somebody else gave the same name.
+OWNER: Dict[str, str] = {"app.kubernetes.io/managed-by": "paas.hardening"}
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 _RESTARTS = 3
 

@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple, runtime_checkable
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import Connection
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import OWNER, Objects
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import Finding, Proof, Source
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Path, Plan, look, ref_of, same
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import Detected
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Platform
-
-# The label by which an object that this collection made is told from one that somebody else gave the same name.
-OWNER: Dict[str, str] = {"app.kubernetes.io/managed-by": "paas.hardening"}
 
 
 @dataclass(frozen=True)

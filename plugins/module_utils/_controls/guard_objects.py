@@ -9,8 +9,8 @@ import inspect
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import OWNER
 from ansible_collections.paas.hardening.plugins.module_utils._controls import guard_program
-from ansible_collections.paas.hardening.plugins.module_utils._controls.control import OWNER
 from ansible_collections.paas.hardening.plugins.module_utils._controls.guard_program import STATEMENTS_FILE
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import container_of
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import Workload

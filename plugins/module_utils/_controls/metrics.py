@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import OWNER
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.release import Release, Releases
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.values import value_at
 from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import Settings, workload_of
-from ansible_collections.paas.hardening.plugins.module_utils._controls.control import OWNER, Recommendation, Site, Wanted
+from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Recommendation, Site, Wanted
 from ansible_collections.paas.hardening.plugins.module_utils._controls.metrics_graphs import ARGUMENTS as GRAPHS_ARGUMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._controls.metrics_graphs import GraphsPlace, graphs_of, graphs_settings
 from ansible_collections.paas.hardening.plugins.module_utils._controls.metrics_settings import place_settings

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import OWNER
 from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import (
     REVISION,
     SWITCH,
@@ -17,7 +18,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.component
     revision_of,
     workload_of,
 )
-from ansible_collections.paas.hardening.plugins.module_utils._controls.control import OWNER, Wanted
+from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Wanted
 from ansible_collections.paas.hardening.plugins.module_utils._controls.credentials import read_file
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Forbidden, Invalid
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Item, Path, look

@@ -9,8 +9,9 @@ import base64
 import json
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import OWNER
 from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import Settings, in_base64, text_in, workload_of
-from ansible_collections.paas.hardening.plugins.module_utils._controls.control import OWNER, Wanted
+from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Wanted
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import container_of, variable_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.registry_settings import pod_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.registry_target import Target

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import OWNER
 from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import (
     REVISION,
     SWITCH,
@@ -16,7 +17,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.component
     revision_of,
     workload_of,
 )
-from ansible_collections.paas.hardening.plugins.module_utils._controls.control import OWNER, Wanted
+from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Wanted
 from ansible_collections.paas.hardening.plugins.module_utils._controls.registry_target import CREDENTIALS, Target
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Item, Path, look
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.model import ImageRegistry, ImageUser

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
-from ansible_collections.paas.hardening.plugins.module_utils._controls.control import OWNER, Site
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import OWNER
+from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Site
 from ansible_collections.paas.hardening.plugins.module_utils._controls.pods import pods_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotFound, Refused
 

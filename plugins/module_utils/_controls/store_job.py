@@ -17,6 +17,7 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tup
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.access import Right, missing_rights
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import Connection
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import OWNER
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.readiness import PROGRESSING, READY, readiness_of, recent_events
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.remote import (
     FOLDER_VARIABLE,
@@ -28,7 +29,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._cluster.remote imp
     RemoteProgram,
 )
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.streams import execute
-from ansible_collections.paas.hardening.plugins.module_utils._controls.control import OWNER, Site
+from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Site
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Failure, Invalid, NotFound, Refused, TimedOut, Unavailable
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.rclone import OLDEST, Engine, engine_of

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.util
 import io
 import zipfile
+import zlib
 from typing import Dict, Iterator, List, Set, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure
@@ -48,6 +50,34 @@ def archive(module: str) -> bytes:
     return content.getvalue()
 
 
+def compressed(program: bytes) -> bytes:
+    """Return the same program in fewer bytes: for a place that holds few."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path, data in _files_in(program):
+            entry = zipfile.ZipInfo(path, _EPOCH)
+            entry.create_system, entry.compress_type = 3, zipfile.ZIP_DEFLATED
+            packed.writestr(entry, data)
+    return content.getvalue()
+
+
+def digest_of(program: bytes) -> str:
+    """Return what tells programs apart, however they are compressed: no two releases of zlib make the same bytes. Empty for what is no program."""
+    try:
+        files = _files_in(program)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+        return ""
+    digest = hashlib.sha256()
+    for path, data in files:
+        digest.update(f"{len(path)} {path} {len(data)} ".encode() + data)
+    return digest.hexdigest()
+
+
+def _files_in(program: bytes) -> List[Tuple[str, bytes]]:
+    with zipfile.ZipFile(io.BytesIO(program)) as packed:
+        return [(path, packed.read(path)) for path in packed.namelist()]
+
+
 def _read(name: str) -> Tuple[str, bool]:
     """Return the source of a module, and whether it is a package: from a folder, from Ansible's loader, or from the zip that Ansible sends to a host."""
     spec = importlib.util.find_spec(name)
@@ -55,7 +85,9 @@ def _read(name: str) -> Tuple[str, bool]:
     source = read(name) if read else None
     if spec is None or source is None:
         raise Failure(f"The source of {name} cannot be read.", "Install the collection from its artifact.", name)
-    return source, spec.submodule_search_locations is not None
+    # Ansible's own loader gives bytes.
+    text = source.decode("utf-8") if isinstance(source, bytes) else str(source)
+    return text, spec.submodule_search_locations is not None
 
 
 def _above(name: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +18,15 @@ import pytest
 from ansible_collections.paas.hardening.plugins.module_utils._backup import reading, scheduling
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule import history, runner
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.history import History
-from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.job import Observed, _planned, _refuse_late, _removal
+from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.job import Observed, _planned, _removal
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.live import Live, Seen, _instant, calendar_of, periods
-from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.units import File, wish_of
+from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.units import File, refuse_late, wish_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.watch import problems_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import run
 from ansible_collections.paas.hardening.plugins.module_utils._host.archive import archive
 from tests.backup.asking import key_file, parameters
+from tests.quality.checkout import ROOT
 
 # A Python without Ansible and without anything else that is not its own.
 BARE = [shutil.which("python3", path="/usr/bin:/bin") or "python3", "-I", "-S"]
@@ -96,6 +98,7 @@ def test_units_hold_no_secret_and_no_option_and_the_options_are_for_their_accoun
         ({"schedule": {"on_calendar": "daily", "name": "../x"}}, "schedule.name"),
         ({"schedule": {"on_calendar": "daily", "on_failure": "x.service\nUser=root"}}, "schedule.on_failure"),
         ({"schedule": {"on_calendar": "daily", "timeout": "soon"}}, "schedule.timeout"),
+        ({"schedule": {"on_calendar": "daily", "volume_claim": "points"}}, "schedule.volume_claim"),
         ({"kinds": ["objects"]}, "cluster.kubeconfig"),
         ({"kinds": ["objects"], "cluster": {"kubeconfig": {"apiVersion": "v1"}}}, "cluster.kubeconfig"),
         ({"kinds": ["volumes"], "schedule": {"on_calendar": "daily", "account": "keeper"}}, "schedule.account"),
@@ -108,6 +111,7 @@ def test_units_hold_no_secret_and_no_option_and_the_options_are_for_their_accoun
         "a path for a name",
         "a unit with a line more",
         "no length of time",
+        "a claim and no image",
         "no kubeconfig",
         "a secret",
         "files of others",
@@ -209,9 +213,8 @@ def test_a_time_that_never_comes_is_refused(calendar: str) -> None:
 
 def test_a_point_that_is_still_young_at_the_next_run_is_no_schedule() -> None:
     for age, refused in (("24h", True), ("1430m", False), ("1431m", True), ("1h", False)):
-        wish = wish_of(options(Path("/srv"), signing_key_file="/srv/key", max_age=age), scheduling.ARGUMENTS, "/usr/bin/python3")
         with pytest.raises(Invalid, match="give a max_age below") if refused else contextlib.nullcontext():
-            _refuse_late(wish, 24 * HOUR)
+            refuse_late(age, 24 * HOUR, 600, "the timer goes off")
 
 
 def test_times_of_systemctl_are_read_in_both_ways() -> None:
@@ -241,6 +244,18 @@ def test_the_program_is_the_same_each_time_and_needs_no_ansible(program: Path, t
     Path(key_file(tmp_path)).chmod(0o644)
     refused = started(program, tmp_path, "--look")
     assert (refused.returncode, "is open to other users" in refused.stdout) == (1, True)
+
+
+def test_the_program_is_the_same_where_ansible_loads_the_collection(program: Path, tmp_path: Path) -> None:
+    main = f"""
+import sys
+from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
+_AnsibleCollectionFinder([sys.argv[1]])._install()
+from {archive.__module__} import archive
+sys.stdout.buffer.write(archive({runner.__name__!r}))
+"""
+    words = [sys.executable, "-c", main, str(ROOT / ".cache")]
+    assert subprocess.run(words, cwd=tmp_path, check=True, capture_output=True).stdout == program.read_bytes()
 
 
 def test_a_run_that_fails_says_so_and_keeps_what_is_known_of_the_last_good_one(program: Path, tmp_path: Path) -> None:

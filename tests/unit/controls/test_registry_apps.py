@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from ansible_collections.paas.hardening.plugins.module_utils._controls.control import OWNER, plan_of
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import OWNER
+from ansible_collections.paas.hardening.plugins.module_utils._controls.control import plan_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.registry_apps import (
     FOLLOWED,
     address_on_nodes,

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import OWNER
 from ansible_collections.paas.hardening.plugins.module_utils._controls import registry
 from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import Settings
-from ansible_collections.paas.hardening.plugins.module_utils._controls.control import OWNER, plan_of
+from ansible_collections.paas.hardening.plugins.module_utils._controls.control import plan_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.registry import CONTROL, Observed
 from ansible_collections.paas.hardening.plugins.module_utils._controls.registry_apps import FOLLOWED, pull_secrets, references, unused_pull_secrets
 from ansible_collections.paas.hardening.plugins.module_utils._controls.registry_move import Image

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import OWNER
 from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import REVISION, Settings
-from ansible_collections.paas.hardening.plugins.module_utils._controls.control import OWNER, plan_of
+from ansible_collections.paas.hardening.plugins.module_utils._controls.control import plan_of
 from ansible_collections.paas.hardening.plugins.module_utils._controls.registry_settings import bundled_settings, leads_outside, platform_settings
 from ansible_collections.paas.hardening.plugins.module_utils._controls.registry_target import Target
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotFound

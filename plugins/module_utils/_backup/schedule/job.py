@@ -14,15 +14,13 @@ import time
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._backup.continuity import hours
 from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import told
-from ansible_collections.paas.hardening.plugins.module_utils._backup.duration import seconds_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.manifest import moment
 from ansible_collections.paas.hardening.plugins.module_utils._backup.recovery_point import ARGUMENTS, SOURCE
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule import live, runner, watch
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.live import Live
-from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.units import File, Places, Wish, places_of, wish_of
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, Refused
+from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.units import File, Places, Wish, places_of, refuse_late, wish_of
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Finding, Proof, status_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._host.archive import archive
@@ -56,7 +54,7 @@ class Schedule:
     def observe(self) -> Observed:
         """Look at files and units. Raises Invalid for a time that systemd does not know, and for an account that is not there."""
         if self._wish is not None and not self._files:
-            _refuse_late(self._wish, live.periods(self._wish.calendar)[0])
+            refuse_late(str(self._wish.options["max_age"]), live.periods(self._wish.calendar)[0], self._wish.delay, "the timer goes off")
             self._files = self._wish.files(archive(runner.__name__), live.home_of(self._wish.account))
         return Observed(time.time(), live.look(self._places), self._files)
 
@@ -150,17 +148,6 @@ class Schedule:
         do(["systemctl", "daemon-reload"])
         do(["systemctl", "enable", "--quiet", places.timer])
         do(["systemctl", "restart", places.timer], hint=f"Ask: journalctl -u {places.timer}")
-
-
-def _refuse_late(wish: Wish, shortest: float) -> None:
-    """Refuse a schedule of which every second run would find the last point young enough. Raises Invalid."""
-    age = seconds_of(str(wish.options["max_age"]), "max_age")
-    if shortest and age > shortest - wish.delay:
-        raise Invalid(
-            f"max_age is {wish.options['max_age']}, and the timer goes off each {hours(shortest)}, up to {wish.delay} s late.",
-            f"Runs would find the last point young enough: give a max_age below {hours(max(shortest - wish.delay, 0.0))}.",
-            "max_age",
-        )
 
 
 def _planned(places: Places, observed: Observed) -> Plan:

@@ -25,14 +25,18 @@ LOOK = "--look"
 _STOPPED = "It was told to stop before it came to its end."
 
 
+def stopping() -> None:
+    """Let a request to stop end the run as an error does: what it began is cleared away, and whoever asked waits for that."""
+    signal.signal(signal.SIGTERM, _stop)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run once and return the exit status. ``arguments`` are the file with the options, after ``--look`` when only that is asked: whether all can be read."""
     with open(arguments[-1], encoding="utf-8") as file:
         document: Dict[str, Any] = json.load(file)
     if LOOK in arguments:
         return _look(document["options"])
-    # Told to stop we still clear away what we began; systemd waits for that.
-    signal.signal(signal.SIGTERM, _stop)
+    stopping()
     return _once(document["options"], document["state"], document.get("metrics", ""))
 
 

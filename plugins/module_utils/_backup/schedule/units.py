@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Tuple
 
+from ansible_collections.paas.hardening.plugins.module_utils._backup.continuity import hours
 from ansible_collections.paas.hardening.plugins.module_utils._backup.duration import seconds_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.metrics import check_path
 from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.engine import ENGINE as ARCHIVE
@@ -26,6 +27,9 @@ ARGUMENTS: Dict[str, Any] = {
     "timeout": {"type": "str", "default": "12h"},
     "on_failure": {"type": "str"},
     "metrics_file": {"type": "path"},
+    "image": {"type": "str"},
+    "volume_claim": {"type": "str"},
+    "service_account": {"type": "str", "default": "paas-hardening-backup"},
 }
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _UNIT = re.compile(r"[A-Za-z0-9:_.@-]{1,200}\.(service|target)")
@@ -168,9 +172,9 @@ class Wish:
         places, repository, files = self.places, str(self.options["repository"]), "volumes" in self.options["kinds"]
         # The repository may not be there yet: the first run makes it.
         writable = [os.path.dirname(repository) if repository.rpartition("/")[0] else repository]
-        if _of_server(self.options):
+        if of_server(self.options):
             writable += working_folders(str(self.options["postgres"]["config"]))
-        writable += [folder for folder in (str(self.options["postgres"]["scratch_folder"]),) if not _below(folder, _PRIVATE)]
+        writable += [folder for folder in (str(self.options["postgres"]["scratch_folder"]),) if not below(folder, _PRIVATE)]
         writable += [os.path.dirname(self.metrics)] if self.metrics else []
         document = {"options": self.options, "state": places.state, **({"metrics": self.metrics} if self.metrics else {})}
         service = _SERVICE.format(
@@ -216,12 +220,16 @@ def wish_of(params: Mapping[str, Any], arguments: Mapping[str, Any], interpreter
     on_failure = str(schedule["on_failure"] or "")
     if on_failure and not _UNIT.fullmatch(on_failure):
         raise Invalid(f"schedule.on_failure is {on_failure!r}.", "Name a unit of systemd: tell-somebody.service.", "schedule.on_failure")
+    if schedule["volume_claim"]:
+        raise Invalid(
+            "schedule.volume_claim is for a CronJob, and without schedule.image this is a timer.", "Give both, or none of them.", "schedule.volume_claim"
+        )
     metrics = str(schedule["metrics_file"] or "")
     if metrics:
         check_path(metrics, "schedule.metrics_file")
-    options = {name: value for name, value in _absolute(params, arguments).items() if name not in ("schedule", "state")}
+    options = {name: value for name, value in absolute(params, arguments).items() if name not in ("schedule", "state")}
     _refuse_passing(options)
-    if ("volumes" in options["kinds"] or _of_server(options)) and schedule["account"] != ROOT:
+    if ("volumes" in options["kinds"] or of_server(options)) and schedule["account"] != ROOT:
         what = "volumes" if "volumes" in options["kinds"] else "a server's files"
         raise Invalid(f"schedule.account is {schedule['account']}, and only root can keep {what}.", "Give them a schedule of their own.", "schedule.account")
     return Wish(
@@ -239,7 +247,7 @@ def wish_of(params: Mapping[str, Any], arguments: Mapping[str, Any], interpreter
 
 def _refuse_passing(options: Mapping[str, Any]) -> None:
     """Refuse what is there now, but not when the timer goes off. Raises Invalid."""
-    hosts_own = {"etcd", "volumes", "postgres"} if _of_server(options) else {"etcd", "volumes"}
+    hosts_own = {"etcd", "volumes", "postgres"} if of_server(options) else {"etcd", "volumes"}
     if set(options["kinds"]) - hosts_own:
         kubeconfig = options["cluster"]["kubeconfig"]
         if not isinstance(kubeconfig, str) or not os.path.isabs(kubeconfig):
@@ -249,22 +257,32 @@ def _refuse_passing(options: Mapping[str, Any]) -> None:
                 "cluster.kubeconfig",
             )
     for name in ("repository", "signing_key_file"):
-        if _below(str(options[name]), _PRIVATE):
+        if below(str(options[name]), _PRIVATE):
             raise Invalid(f"{name} lies in {_PRIVATE[0]} or {_PRIVATE[1]}.", "Every run has folders of its own there: give another place.", name)
 
 
-def _of_server(options: Mapping[str, Any]) -> bool:
+def of_server(options: Mapping[str, Any]) -> bool:
     """Tell whether a server of this very host is kept, for which nobody asks a cluster."""
     return "postgres" in options["kinds"] and options["postgres"]["engine"] == ARCHIVE
 
 
-def _absolute(options: Mapping[str, Any], arguments: Mapping[str, Any]) -> Dict[str, Any]:
+def refuse_late(max_age: str, shortest: float, delay: float, what: str) -> None:
+    """Refuse a schedule of which every second run would find the last point young enough. ``shortest`` and ``delay`` are seconds. Raises Invalid."""
+    if shortest and seconds_of(max_age, "max_age") > shortest - delay:
+        raise Invalid(
+            f"max_age is {max_age}, and {what} each {hours(shortest)}, up to {delay:g} s late.",
+            f"Runs would find the last point young enough: give a max_age below {hours(max(shortest - delay, 0.0))}.",
+            "max_age",
+        )
+
+
+def absolute(options: Mapping[str, Any], arguments: Mapping[str, Any]) -> Dict[str, Any]:
     """Return options whose paths do not depend on where we are."""
     found: Dict[str, Any] = {}
     for name, value in options.items():
         spec = arguments.get(name, {})
         if isinstance(value, Mapping) and "options" in spec:
-            found[name] = _absolute(value, spec["options"])
+            found[name] = absolute(value, spec["options"])
         elif isinstance(value, str) and spec.get("type") == "path":
             found[name] = os.path.abspath(value)
         elif isinstance(value, list) and spec.get("elements") == "path":
@@ -274,7 +292,7 @@ def _absolute(options: Mapping[str, Any], arguments: Mapping[str, Any]) -> Dict[
     return found
 
 
-def _below(path: str, folders: Tuple[str, ...]) -> bool:
+def below(path: str, folders: Tuple[str, ...]) -> bool:
     return any((path + "/").startswith(f"{folder}/") for folder in folders)
 
 
