@@ -65,11 +65,15 @@ class Whole:
         here = self.fleet.host("db1").addresses.host
         nodes = [cluster.node_ip(number) for number in (1, 2)]
         whole["vars"].update(ansible_user="root", firewall_administrators=[here])
-        # Rows are moved by the machine that Ansible runs on: it has to get at the database, too.
-        whole["vars"]["firewall_more_rules"] = [{"name": "move", "from": [here], "ports": [5432], "to": ["postgres"]}]
+        # Rows are moved by the machine that Ansible runs on: it has to get at the database, too. So have pods, which keep their own addresses in the lab.
+        sources = [here, cluster.layout.addresses.pods]
+        whole["vars"]["firewall_more_rules"] = [{"name": "move", "from": sources, "ports": [5432], "to": ["postgres"]}]
         groups = whole["children"]
         groups["cluster_nodes"]["hosts"] = {f"node{number}": {"ansible_host": address} for number, address in enumerate(nodes, 1)}
-        groups["postgres"]["vars"]["postgres_server_access"] = [{"database": "app", "role": "app", "network": f"{one}/32"} for one in (*nodes, here)]
+        groups["postgres"]["vars"]["postgres_server_access"] = [
+            {"database": "app", "role": "app", "network": network}
+            for network in (*(f"{node}/32" for node in nodes), f"{here}/32", cluster.layout.addresses.pods)
+        ]
         groups["postgres"]["vars"]["postgres_server_settings"] = {"shared_buffers": "64MB"}
         groups["load_balancer"]["vars"]["load_balancer_virtual_addresses"] = [f"{self.virtual}/24"]
         (portal,) = (one for one in groups["load_balancer"]["vars"]["load_balancer_listeners"] if one["name"] == "portal")
