@@ -118,7 +118,12 @@ def server_commands(addresses: Addresses, name: str) -> list[str]:
 
 def pod_routes(addresses: Addresses, verb: str = "add") -> list[str]:
     """The ways to the pods, each by way of its node."""
-    return [f"route {verb} {addresses.node_pods(number)} via {addresses.node(number)}" for number in range(1, MAX_NODES + 1)]
+    return [f"route {verb} {pods} via {node}" for pods, node in ways_to_pods(addresses)]
+
+
+def ways_to_pods(addresses: Addresses) -> list[tuple[str, str]]:
+    """The network of the pods of each node, and the node's address."""
+    return [(addresses.node_pods(number), addresses.node(number)) for number in range(1, MAX_NODES + 1)]
 
 
 def check_kernel() -> None:

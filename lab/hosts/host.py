@@ -26,6 +26,12 @@ Gateway={gateway}
 LinkLocalAddressing=no
 IPv6AcceptRA=no
 """
+# Pods keep their own addresses, and this machine may not forward what is answered to them.
+_ROUTE = """
+[Route]
+Destination={pods}
+Gateway={node}
+"""
 
 
 class _Machine(Machine):
@@ -111,7 +117,8 @@ class Host:
             "etc/machine-id": Path("/proc/sys/kernel/random/uuid").read_text().replace("-", ""),
             "etc/hosts": "".join(f"{address} {name}\n" for name, address in {"localhost": "127.0.0.1", **neighbours}.items()),
             # networkd takes the first file that fits; its own for containers begins with 80
-            "etc/systemd/network/10-host0.network": _NETWORK.format(address=self.addresses.standalone(number), gateway=self.addresses.host),
+            "etc/systemd/network/10-host0.network": _NETWORK.format(address=self.addresses.standalone(number), gateway=self.addresses.host)
+            + "".join(_ROUTE.format(pods=pods, node=node) for pods, node in network.ways_to_pods(self.addresses)),
         }
         for name, text in files.items():
             paths.write(upper / name, text, mode=0o644)
