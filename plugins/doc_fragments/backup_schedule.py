@@ -68,7 +68,8 @@ options:
         type: str
       service_account:
         description:
-          - As whom the pod of a CronJob asks its cluster. It has to be there. C(docs/rbac-backup.yml) makes the default one, with the rights that it needs.
+          - As whom the pod of a CronJob asks its cluster. It has to be there. C(docs/rbac-backup-cronjob.yml) makes the default one, with the rights that it
+            needs.
           - For an image of a private registry, name its Secret in C(imagePullSecrets) of the service account.
         type: str
         default: paas-hardening-backup

@@ -73,13 +73,15 @@ def disk(hephy: Installed, report: Callable[[str], None], tmp_path_factory: pyte
     cluster, folder = hephy.cluster, tmp_path_factory.mktemp("volume")
     cluster.load(images.backup(report))
     cluster.kubectl("apply", "-n", hephy.namespace, "-f", str(RIGHTS))
+    account = RIGHTS.with_name("rbac-backup-cronjob.yml").read_text().replace("NAMESPACE", hephy.namespace)
+    cluster.kubectl("apply", "-f", "-", stdin=account)
     volume = VOLUME.replace("FOLDER", str(folder)).replace("NAMESPACE", hephy.namespace).replace("NODE", cluster.nodes[0])
     cluster.kubectl("apply", "-f", "-", stdin=volume)
     rights = MORE_RIGHTS.replace("NAMESPACE", hephy.namespace)
     cluster.kubectl("apply", "-f", "-", stdin=rights)
     yield folder
     cluster.kubectl("delete", "cronjob,secret,job", "-n", hephy.namespace, "-l", "app.kubernetes.io/name=paas-hardening-backup", "--ignore-not-found")
-    for made in (volume, rights):
+    for made in (volume, rights, account):
         cluster.kubectl("delete", "-f", "-", "--ignore-not-found", stdin=made)
     cluster.kubectl("delete", "-n", hephy.namespace, "-f", str(RIGHTS), "--ignore-not-found")
 

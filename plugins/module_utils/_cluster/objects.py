@@ -24,6 +24,12 @@ _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=
 _RESTARTS = 3
 
 
+def deletion(**preconditions: str) -> Dict[str, Any]:
+    """Return the body of a request that deletes an object, and what belongs to it, as long as it is the one that was seen (``uid``, ``resourceVersion``)."""
+    # Without Background the pods of a Job would stay behind.
+    return {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background", "preconditions": preconditions}
+
+
 class Objects:
     """Reads and writes objects over one connection. ``written`` holds the address of every object that was written, in order."""
 
@@ -180,8 +186,7 @@ class Objects:
         uid = (document.get("metadata") or {}).get("uid") if isinstance(document, Mapping) else None
         if uid:
             preconditions["uid"] = uid
-        # Without Background the pods of a Job would stay behind.
-        body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background", "preconditions": preconditions}
+        body = deletion(**preconditions)
 
         def write(served: Kind) -> None:
             try:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Mapping, Optional, TypeVar
+from typing import Any, Callable, Dict, List, Mapping, Optional, TypeVar
 
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
@@ -72,6 +72,11 @@ def pods_of(objects: Objects, workload: Mapping[str, Any]) -> List[Mapping[str, 
     """Return the pods that the workload selects and that are there to stay."""
     pods = objects.list(KINDS["Pod"], namespace=workload["metadata"]["namespace"], labels=selector_text(workload))
     return [pod for pod in pods if not is_leaving(pod)]
+
+
+def pods_of_job(objects: Objects, namespace: str, uid: str) -> List[Dict[str, Any]]:
+    """Return the pods of the Job with this uid, those that are over among them."""
+    return list(objects.list(KINDS["Pod"], namespace=namespace, labels=f"controller-uid={uid}"))
 
 
 def is_leaving(pod: Mapping[str, Any]) -> bool:

@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.access import Right, missing_rights
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import connect
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects, deletion
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.patches import MERGE, STRATEGIC, strategic_patch
 from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import in_base64, text_in
 from ansible_collections.paas.hardening.plugins.module_utils._controls.control import Site
@@ -233,7 +233,7 @@ class Guard:
         try:
             if self.phase():
                 path = KINDS["Secret"].path(self._site.namespace, NAME)
-                self._site.connection.request("DELETE", path, body={"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"})
+                self._site.connection.request("DELETE", path, body=deletion())
         except Failure:
             return
         finally:

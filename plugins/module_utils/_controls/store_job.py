@@ -17,7 +17,8 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tup
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.access import Right, missing_rights
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import Connection
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import OWNER
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import OWNER, deletion
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.pods import pods_of_job
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.readiness import PROGRESSING, READY, readiness_of, recent_events
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.remote import (
     FOLDER_VARIABLE,
@@ -199,7 +200,7 @@ class StoreJob:
         return engine
 
     def _pods(self, uid: str) -> List[Dict[str, Any]]:
-        return list(self._site.objects.list(KINDS["Pod"], namespace=self._site.namespace, labels=f"controller-uid={uid}"))
+        return pods_of_job(self._site.objects, self._site.namespace, uid)
 
     def _await_pod(self, job: Mapping[str, Any]) -> str:
         deadline = Deadline(self._params["wait_timeout"])
@@ -272,11 +273,10 @@ class StoreJob:
             self._uid = ""
 
     def _delete(self, uid: str) -> None:
-        body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background", "preconditions": {"uid": uid}}
         deadline = Deadline(_TO_LEAVE)
         while True:
             try:
-                self._site.connection.request("DELETE", KINDS["Job"].path(self._site.namespace, NAME), body=body)
+                self._site.connection.request("DELETE", KINDS["Job"].path(self._site.namespace, NAME), body=deletion(uid=uid))
                 return
             except Unavailable:
                 if not deadline.pause(1):

@@ -85,7 +85,7 @@ class CronSchedule:
         if self._site.objects.find(KINDS["ServiceAccount"], wish.account, namespace) is None:
             raise NotFound(
                 f"There is no service account {wish.account} in the namespace {namespace}.",
-                f"kubectl apply --namespace {namespace} -f docs/rbac-backup.yml makes it, with the rights that it needs.",
+                f"docs/rbac-backup-cronjob.yml makes it: sed s/NAMESPACE/{namespace}/g docs/rbac-backup-cronjob.yml | kubectl apply -f -",
                 "schedule.service_account",
             )
 

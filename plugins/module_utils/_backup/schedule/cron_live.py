@@ -16,6 +16,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.hi
 from ansible_collections.paas.hardening.plugins.module_utils._cluster import readiness
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.pods import pods_of_job
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.readiness import readiness_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.redact import scrub
 
@@ -66,8 +67,7 @@ def look(objects: Objects, names: Names, namespace: str) -> CronLive:
 
 def last_words(objects: Objects, job: Mapping[str, Any]) -> str:
     """Return what the pod of a Job said when it ended, or why it did not run, without what looks like a secret."""
-    metadata = job["metadata"]
-    for pod in objects.list(KINDS["Pod"], metadata["namespace"], labels=f"controller-uid={metadata['uid']}"):
+    for pod in pods_of_job(objects, job["metadata"]["namespace"], job["metadata"]["uid"]):
         for status in (pod.get("status") or {}).get("containerStatuses") or ():
             ended = (status.get("state") or {}).get("terminated") or {}
             said = " ".join(str(ended.get("message") or "").split())

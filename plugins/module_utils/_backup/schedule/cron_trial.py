@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, Mapping
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.cron_live import last_words
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.cron_objects import TRIAL
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.pod_places import READY as SAID
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects, deletion
+from ansible_collections.paas.hardening.plugins.module_utils._cluster.pods import pods_of_job
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.readiness import FAILED, PROGRESSING, READY, readiness_of, recent_events
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Failure, NotProven, Refused, TimedOut
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Check
@@ -21,8 +22,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.retry import 
 _POLL = 1.0
 _TO_LEAVE = 60.0
 _NEEDS = (
-    "The image has to hold python3 >= 3.9 with the packages PyYAML, urllib3 and websocket-client, and the programs of the kinds; docs/rbac-backup.yml has the "
-    "rights of the service account."
+    "The image has to hold python3 >= 3.9 with the packages PyYAML, urllib3 and websocket-client, and the programs of the kinds; "
+    "docs/rbac-backup-cronjob.yml gives the service account its rights."
 )
 
 
@@ -47,7 +48,7 @@ def _await_end(objects: Objects, made: Mapping[str, Any]) -> None:
     metadata, deadline = made["metadata"], Deadline(TRIAL)
     while True:
         job = objects.get(KINDS["Job"], metadata["name"], metadata["namespace"])
-        pods = _pods(objects, made)
+        pods = pods_of_job(objects, metadata["namespace"], metadata["uid"])
         state, reason = readiness_of(job, pods)
         if state == READY:
             return
@@ -66,11 +67,6 @@ def _await_end(objects: Objects, made: Mapping[str, Any]) -> None:
             raise TimedOut(f"The trial of the schedule did not end within {deadline.seconds:g} s: {reason}{told}.", _NEEDS, "schedule.image")
 
 
-def _pods(objects: Objects, job: Mapping[str, Any]) -> List[Dict[str, Any]]:
-    metadata = job["metadata"]
-    return list(objects.list(KINDS["Pod"], metadata["namespace"], labels=f"controller-uid={metadata['uid']}"))
-
-
 def _ended(pod: Mapping[str, Any]) -> bool:
     statuses = (pod.get("status") or {}).get("containerStatuses") or ()
     return any((status.get("state") or {}).get("terminated") for status in statuses)
@@ -86,7 +82,7 @@ def _clear_away(objects: Objects, namespace: str, name: str) -> None:
     if left is None:
         return
     if readiness_of(left).state == PROGRESSING and not left["metadata"].get("deletionTimestamp"):
-        pods = _pods(objects, left)
+        pods = pods_of_job(objects, namespace, left["metadata"]["uid"])
         if any((pod.get("status") or {}).get("phase") == "Running" for pod in pods):
             raise Refused(f"Another run tries this schedule (Job {name}).", "Wait until it has ended.", name)
     _remove(objects, left)
@@ -97,5 +93,4 @@ def _clear_away(objects: Objects, namespace: str, name: str) -> None:
 
 def _remove(objects: Objects, job: Mapping[str, Any]) -> None:
     metadata = job["metadata"]
-    body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background", "preconditions": {"uid": metadata["uid"]}}
-    objects.connection.request("DELETE", KINDS["Job"].path(metadata["namespace"], metadata["name"]), body=body)
+    objects.connection.request("DELETE", KINDS["Job"].path(metadata["namespace"], metadata["name"]), body=deletion(uid=metadata["uid"]))
