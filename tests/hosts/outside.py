@@ -38,7 +38,7 @@ def open_ports(address: str) -> dict[int, str]:
 
 def tls_troubles(target: str, name: str, authority: Path, report: Callable[[str], None], starttls: str = "") -> list[str]:
     """What sslyze finds wrong with the TLS of ADDRESS:PORT: old protocols, weak ciphers, known weaknesses, a certificate that is not the name's."""
-    words = [str(environment("outside", SSLYZE, report) / "sslyze"), "--json_out=-", f"--sni={name}", f"--certinfo_ca_file={authority}", "--quiet"]
+    words = [str(environment("outside", SSLYZE, report) / "sslyze"), "--json_out=-", f"--sni={name}", f"--certinfo_ca_file={authority}"]
     words += ["--certinfo", "--sslv2", "--sslv3", "--tlsv1", "--tlsv1_1", "--tlsv1_2", "--tlsv1_3", "--heartbleed", "--openssl_ccs", "--robot", "--reneg"]
     words += ["--compression", *([f"--starttls={starttls}"] if starttls else []), target]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
