@@ -106,7 +106,7 @@ def wait(move: Move, seconds: float, pause: float = LOOK, trouble: Callable[[], 
 
     ``trouble`` says what speaks against the move before anything stands still.
     """
-    beat, since = "", time.monotonic()
+    beat, said, since = "", "", time.monotonic()
     while True:
         try:
             if not move.look() or move.fields[PHASE] == DONE:
@@ -114,8 +114,12 @@ def wait(move: Move, seconds: float, pause: float = LOOK, trouble: Callable[[], 
             if move.fields[HOLDER] == GUARD:
                 return True
             now = time.monotonic()
+            if WATCH not in move.fields and not said:
+                said = trouble() or WATCHING
+                # What was read before that is old, and nothing can be written on top of it.
+                continue
             if WATCH not in move.fields:
-                move.write(**{WATCH: trouble() or WATCHING})
+                move.write(**{WATCH: said})
             elif move.fields[BEAT] != beat:
                 beat, since = move.fields[BEAT], now
             elif now - since > seconds and move.write(**{HOLDER: GUARD}):
