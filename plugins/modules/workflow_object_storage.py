@@ -185,6 +185,7 @@ options:
     description:
       - Whether a guard watches from within the cluster while the platform stands still. It is a Job in the platform's namespace, with an image of
         the platform and rights to the very objects that are changed; it goes when the platform goes on.
+      - Before anything stands still it tries from its pod whether the new server can be connected to, and the move is refused when it cannot.
       - Without it the platform stands still from when a run is killed until the next run takes back what it left.
     type: bool
     default: true

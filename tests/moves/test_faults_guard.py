@@ -38,6 +38,7 @@ class Mover:
 
     def __init__(self, platform: Installed, postgres: Postgres, folder: Path) -> None:
         self.platform = platform
+        self.postgres = postgres
         self.folder = folder
         self.options = {
             "server": postgres.address,
@@ -164,6 +165,25 @@ def test_two_runs_at_a_time(mover: Mover) -> None:
     assert processes.wait_until(lambda: mover.guard() == [], 30), mover.guard()
 
 
+def test_a_server_that_only_pods_cannot_reach_is_found_before_anything_stands_still(mover: Mover) -> None:
+    before = mover.settings()
+    mover.postgres.cut(pods_only=True)
+    try:
+        with Watch(mover.platform) as watch:
+            result = mover.start().result()
+            assert watch.still == 0
+            assert not watch.frozen()
+    finally:
+        mover.postgres.mend()
+    assert result is not None
+    assert result["failed"]
+    assert mover.postgres.address in result["msg"]
+    assert "firewall" in result["msg"]
+    assert mover.settings() == before
+    assert mover.writes_a_row()
+    assert processes.wait_until(lambda: mover.guard() == [], 30), mover.guard()
+
+
 def but_no_guard(platform: Installed) -> str:
     """A user with the rights of docs/rbac.yml, and what a move needs, without those for the guard."""
     cluster, namespace, user = platform.cluster, platform.namespace, "alone"
@@ -243,7 +263,7 @@ def test_either_the_run_says_that_it_is_through_or_the_guard_takes_it_back(mover
     outside: Any = Outside(platform)
     with ThreadPoolExecutor(1) as pool:
         for number in range(100):
-            run = Guard(site, params, ())
+            run = Guard(site, params, (), ())
             run.arm()
             uid = platform.objects.get(KINDS["Secret"], NAME, platform.namespace)["metadata"]["uid"]
             taken = pool.submit(take, Move(outside, path, uid), number % 10 / 1000)

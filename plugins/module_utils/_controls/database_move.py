@@ -63,7 +63,8 @@ class DatabaseMove:
         self._outside: Optional[Mapping[str, str]] = None
         self._enough = self._in_use = False
         self._reopening: Dict[str, str] = {}
-        self.stages = Stages(site, params, _STANDING_STILL, Guard(site, params, touched(facts), facts.bundled))
+        ways = sorted({entry.target.address for entry in self._moves})
+        self.stages = Stages(site, params, _STANDING_STILL, Guard(site, params, touched(facts), ways, facts.bundled))
 
     def try_credentials(self) -> None:
         """Log in to each target as the platform would, before that is written anywhere. Raises Unauthorized, NotFound or Unavailable."""

@@ -35,6 +35,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.guard_pro
     STATEMENTS,
     UNDO,
     WATCH,
+    WATCHING,
 )
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Failure, NotFound, Refused, TimedOut
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan
@@ -48,6 +49,10 @@ _PULSE, SILENCE, _DEAD = 4.0, 60.0, 14.0
 _MARGIN = 60.0
 _POLL = 0.5
 _ATTEMPTS = 20
+_WAY = (
+    "Nothing stands still yet. Does its firewall let in the network of the pods, beside that of the nodes? Do its answers find the way back? Do the cluster's "
+    "name servers know its name? Does no network policy forbid it?"
+)
 _ARGUMENT = "The option guard: false does without the guard: then only the next run takes back what a killed one left."
 
 
@@ -56,12 +61,19 @@ class Lost(TimedOut):
 
 
 class Guard:
-    """The guard of one move. ``touched`` are kind and name of what the move may change, ``database`` the bundled database when it is closed meanwhile."""
+    """The guard of one move.
 
-    def __init__(self, site: Site, params: Mapping[str, Any], touched: Sequence[Tuple[str, str]], database: Optional[Workload] = None) -> None:
+    ``touched`` are kind and name of what the move may change, ``ways`` where pods will have to connect to (host:port), ``database`` the bundled database when
+    it is closed meanwhile.
+    """
+
+    def __init__(
+        self, site: Site, params: Mapping[str, Any], touched: Sequence[Tuple[str, str]], ways: Sequence[str], database: Optional[Workload] = None
+    ) -> None:
         self._site = site
         self._params = params
         self._touched = touched
+        self._ways = ways
         self._database = database
         self._holder = ""
         self._noted: List[Dict[str, Any]] = []
@@ -171,14 +183,16 @@ class Guard:
         api = self._site.platform.components["api"]
         database = [self._source(self._database)] if self._database else []
         name = f"{NAME}-{secrets.token_hex(3)}"
-        cast = Cast(place, NAME, name, self._site.platform.start, SILENCE, self._source(api), database)
+        cast = Cast(place, NAME, name, self._site.platform.start, SILENCE, self._source(api), self._ways, database)
         for document in members_of(cast, uid, self._touched):
             self._site.connection.request("POST", KINDS[document["kind"]].path(place), body=document)
         deadline = Deadline(self._params["wait_timeout"])
-        while WATCH not in (self._read() or {}):
+        while WATCH not in (found := self._read() or {}):
             if not deadline.pause(_POLL):
                 trouble = self._trouble(name)
                 raise Refused(f"The guard is not on watch after {deadline.seconds:g} s: {trouble}.", f"Nothing stands still yet. {_ARGUMENT}", "guard")
+        if found[WATCH] != WATCHING:
+            raise Refused(f"From a pod there is no way to {found[WATCH]}.", f"{_WAY} {_ARGUMENT}", "guard")
 
     def _source(self, workload: Workload) -> Source:
         return Source(workload, self._site.objects.get(KINDS[workload.kind], workload.name, self._site.namespace))

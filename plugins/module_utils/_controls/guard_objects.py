@@ -44,6 +44,8 @@ class Cast(NamedTuple):
     start: Tuple[str, ...]
     silence: float
     python: Source
+    # What a pod has to be able to connect to (host:port) before anything stands still.
+    ways: Sequence[str]
     # Where a move closes the bundled database, its workload: the image has psql, and the Service is called like it.
     database: Sequence[Source]
 
@@ -88,7 +90,7 @@ def _pod(cast: Cast, uid: str) -> Dict[str, Any]:
     program = inspect.getsource(guard_program).replace("from __future__ import annotations\n", "")
 
     def python(stage: str) -> Dict[str, Any]:
-        return _container(stage, cast.python, [*cast.start, "python3", "-c", program, stage, path, uid, f"{cast.silence:g}"])
+        return _container(stage, cast.python, [*cast.start, "python3", "-c", program, stage, path, uid, f"{cast.silence:g}", *cast.ways])
 
     first: List[Dict[str, Any]] = []
     reopening: List[Dict[str, Any]] = []

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the guard in the cluster runs: it waits until a run is no longer heard of, and takes back what that run has noted down.
 
+Before that it tries the way to the new server: it is a pod like those that will need it.
 Its text runs in an image of the platform, the oldest of which has Python 3.5: nothing here may be newer, or be from outside of the standard library.
 """
 
@@ -13,20 +14,25 @@ import functools
 import http.client
 import json
 import os
+import socket
 import ssl
 import sys
 import time
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 # The Secret in which the run and the guard speak to each other: who holds the move, how far it is, the sign of life, and whether somebody watches.
 HOLDER, PHASE, BEAT, WATCH = "holder", "phase", "beat", "watch"
 ARMED, COMMITTED, DONE = "armed", "committed", "done"
 GUARD = "guard"
+# What stands for a guard on watch; anything else in its place says why it is none.
+WATCHING = "yes"
 UNDO, STATEMENTS = "undo", "statements"
 MERGE = "application/merge-patch+json"
 STATEMENTS_FILE = "/guard/statements.sql"
 LOOK, TIMEOUT = 2.0, 10
+# Seconds that a way has to be open in; the network of a pod may need a moment.
+WAY = 15.0
 
 
 class Server:
@@ -79,9 +85,28 @@ class Move:
         return bool(status == 200)
 
 
-def wait(move: Move, seconds: float, pause: float = LOOK) -> bool:
-    """Wait until the move is ours: its holder gave no sign of life for so long, while the server could be asked. False when there is nothing to do."""
-    beat, since = "", time.monotonic()
+def obstacle(addresses: Sequence[str], seconds: float = WAY, pause: float = LOOK) -> str:
+    """Say what keeps a pod from one of these addresses (host:port), nothing when it can connect to each."""
+    for address in addresses:
+        host, _colon, port = address.rpartition(":")
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), max(1.0, until - time.monotonic())).close()
+                break
+            except OSError as error:
+                if time.monotonic() + pause > until:
+                    return " ".join([address + ":", str(error)])
+            time.sleep(pause)
+    return ""
+
+
+def wait(move: Move, seconds: float, pause: float = LOOK, trouble: Callable[[], str] = str) -> bool:
+    """Wait until the move is ours: its holder gave no sign of life for so long, while the server could be asked. False when there is nothing to do.
+
+    ``trouble`` says what speaks against the move before anything stands still.
+    """
+    beat, said, since = "", "", time.monotonic()
     while True:
         try:
             if not move.look() or move.fields[PHASE] == DONE:
@@ -89,8 +114,12 @@ def wait(move: Move, seconds: float, pause: float = LOOK) -> bool:
             if move.fields[HOLDER] == GUARD:
                 return True
             now = time.monotonic()
+            if WATCH not in move.fields and not said:
+                said = trouble() or WATCHING
+                # What was read before that is old, and nothing can be written on top of it.
+                continue
             if WATCH not in move.fields:
-                move.write(**{WATCH: "yes"})
+                move.write(**{WATCH: said})
             elif move.fields[BEAT] != beat:
                 beat, since = move.fields[BEAT], now
             elif now - since > seconds and move.write(**{HOLDER: GUARD}):
@@ -155,11 +184,11 @@ def say(*words: object) -> None:
     sys.stdout.flush()
 
 
-def main(stage: str, path: str, uid: str, seconds: str) -> None:
+def main(stage: str, path: str, uid: str, seconds: str, *ways: str) -> None:
     """Do one stage: each is a container of the pod, one after the other."""
     move = Move(Server(), path, uid)
     if stage == "wait":
-        if wait(move, float(seconds)) and move.fields[PHASE] == ARMED and STATEMENTS in move.fields:
+        if wait(move, float(seconds), trouble=functools.partial(obstacle, ways)) and move.fields[PHASE] == ARMED and STATEMENTS in move.fields:
             with open(STATEMENTS_FILE, "w") as file:
                 file.write(move.fields[STATEMENTS])
     else:

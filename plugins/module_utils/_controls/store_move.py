@@ -117,7 +117,7 @@ class Move:
         self._credentials: Mapping[str, Any] = {}
         self._bundled: Optional[Mapping[str, Any]] = None
         self._former: Optional[Former] = None
-        self.stages = Stages(site, params, _STANDING_STILL, Guard(site, params, touched(self._facts)))
+        self.stages = Stages(site, params, _STANDING_STILL, Guard(site, params, touched(self._facts), () if self._back else target.addresses))
         self._rows: Optional[Mapping[str, int]] = None
 
     @property

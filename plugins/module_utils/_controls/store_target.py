@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, NamedTuple
+from typing import Any, Dict, Mapping, NamedTuple, Tuple
 from urllib.parse import urlsplit
 
 from ansible_collections.paas.hardening.plugins.module_utils._controls.component_settings import read_secret, text_in
@@ -42,6 +42,11 @@ class Target(NamedTuple):
     fields: Mapping[str, str]
     buckets: Mapping[str, str]
     store: Store
+
+    @property
+    def addresses(self) -> Tuple[str, ...]:
+        """Where the platform will have to connect to (host:port), as far as that is stated: a provider's own addresses are its code's business."""
+        return (f"{self.fields['host']}:{self.fields['port']}",) if self.way.addressed else ()
 
 
 def target_of(site: Site, params: Mapping[str, Any]) -> Target:

@@ -6,13 +6,16 @@ import ast
 import base64
 import inspect
 import json
-from collections.abc import Callable
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._controls import guard_program
-from ansible_collections.paas.hardening.plugins.module_utils._controls.guard_program import Move, take_back, wait
+from ansible_collections.paas.hardening.plugins.module_utils._controls.guard_program import Move, obstacle, take_back, wait
 
 SECRET, WEB, SETTINGS = "/secret", "/web", "/settings"
 SILENCE, PAUSE = 0.2, 0.01
@@ -79,6 +82,50 @@ def test_silence_makes_the_move_its_own() -> None:
     assert wait(move(server), SILENCE, PAUSE)
     assert server.fields["watch"] == "yes"
     assert server.fields["holder"] == "guard"
+
+
+@pytest.fixture
+def door() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def test_what_can_be_connected_to_is_no_obstacle(door: socket.socket) -> None:
+    port = door.getsockname()[1]
+    assert obstacle([f"127.0.0.1:{port}", f"localhost:{port}"], SILENCE, PAUSE) == ""
+
+
+def test_a_way_that_is_shut_is_told_with_its_reason(door: socket.socket) -> None:
+    address = f"127.0.0.1:{door.getsockname()[1]}"
+    door.close()
+    assert re.fullmatch(rf"{address}: .*Connection refused", obstacle([address], SILENCE, PAUSE))
+
+
+def test_a_name_that_nobody_knows_is_told() -> None:
+    assert re.match(r"db\.invalid:5432: .*(not known|resolution)", obstacle(["db.invalid:5432"], SILENCE, PAUSE))
+
+
+def test_a_way_that_opens_meanwhile_is_no_obstacle() -> None:
+    with socket.socket() as late:
+        late.bind(("127.0.0.1", 0))
+        timer = threading.Timer(SILENCE / 2, late.listen)
+        timer.start()
+        assert obstacle([f"127.0.0.1:{late.getsockname()[1]}"], SILENCE * 20, PAUSE) == ""
+        timer.join()
+
+
+def test_trouble_stands_where_the_watch_would_and_is_looked_for_once() -> None:
+    server, looked = Server(), []
+
+    def trouble() -> str:
+        looked.append(server.version)
+        # To look takes time, in which the run gives signs of life.
+        server.write(beat="2")
+        return "db:5432: timed out"
+
+    assert wait(move(server), SILENCE, PAUSE, trouble)
+    assert server.fields["watch"] == "db:5432: timed out"
+    assert len(looked) == 1
 
 
 @pytest.mark.parametrize("fields", [{"phase": "done"}, {"phase": "done", "holder": "guard"}])
