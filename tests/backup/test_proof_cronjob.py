@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -189,6 +190,25 @@ def test_a_second_run_writes_nothing(hephy: Installed, options: dict[str, Any], 
     assert [str(request) for request in sent if request.writes] == []
 
 
+def test_a_run_that_is_stopped_midway_is_told_and_leaves_no_point(
+    hephy: Installed, disk: Path, options: dict[str, Any], scheduled: dict[str, Any], tmp_path: Path
+) -> None:
+    cluster, place = hephy.cluster, hephy.namespace
+    cluster.kubectl("create", "job", "-n", place, f"--from=cronjob/{NAME}", "stopped")
+
+    def pod() -> str:
+        return cluster.kubectl("get", "pod", "-n", place, "-l", "job-name=stopped", "--field-selector=status.phase=Running", "-o", "name").strip()
+
+    # The first of its kinds is being written then.
+    assert processes.wait_until(lambda: bool(pod()) and any((disk / "points").glob("work/point-*/*")), 60, pause=0.05)
+    cluster.kubectl("delete", "-n", place, pod(), "--grace-period=0", "--force")
+    assert processes.wait_until(lambda: bool((hephy.objects.get("Job", "stopped", place).get("status") or {}).get("failed")), 60)
+    assert read(disk, options, tmp_path)["points"] == []
+    seen = schedule(options)
+    assert (seen.get("msg"), seen["changed"], seen["schedule"]["outcome"]) == (None, False, "failed")
+    assert ["failed" in problem for problem in seen["problems"]] == [True], seen["problems"]
+
+
 def test_a_job_of_it_makes_a_proved_point_in_the_claim(
     hephy: Installed, disk: Path, options: dict[str, Any], scheduled: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -214,6 +234,20 @@ def test_a_job_of_it_makes_a_proved_point_in_the_claim(
     assert [str(request) for request in sent if request.writes and request.resource != "pods/portforward"] == []
     after = schedule(options)
     assert (after["changed"], after["schedule"]["outcome"], bool(after["schedule"]["succeeded"])) == (False, "succeeded", True)
+
+
+def test_the_clock_starts_it(hephy: Installed, options: dict[str, Any], scheduled: dict[str, Any]) -> None:
+    often = schedule({**options, "max_age": "50s"}, on_calendar="* * * * *")
+    assert (often.get("msg"), often["changed"]) == (None, True)
+
+    def started() -> list[Any]:
+        jobs = hephy.objects.list("Job", hephy.namespace, labels="app.kubernetes.io/instance=nightly")
+        # Such a name has the CronJob controller given: the minute that was due.
+        return [job for job in jobs if re.fullmatch(rf"{NAME}-[0-9]+", job["metadata"]["name"])]
+
+    assert processes.wait_until(lambda: any((job.get("status") or {}).get("succeeded") for job in started()), 150, pause=1), started()
+    back = schedule(options)
+    assert (back.get("msg"), back["changed"], back["schedule"]["outcome"], bool(back["schedule"]["scheduled"])) == (None, True, "succeeded", True)
 
 
 def test_the_role_looks_at_the_cronjob_and_at_no_folder_of_its_own(
@@ -271,14 +305,30 @@ def test_a_pod_that_cannot_work_changes_no_schedule(hephy: Installed, options: d
     assert processes.wait_until(lambda: there(hephy) == before, 60), there(hephy)
 
 
+def test_a_pod_for_which_there_is_no_room_is_told(hephy: Installed, options: dict[str, Any], scheduled: dict[str, Any]) -> None:
+    kept = written(hephy)
+    hephy.cluster.kubectl("create", "quota", "full", "-n", hephy.namespace, "--hard=pods=1")
+    try:
+        assert processes.wait_until(lambda: "used" in (hephy.objects.get("ResourceQuota", "full", hephy.namespace).get("status") or {}), 30)
+        reason, message = refused(schedule({**options, "max_age": "10h"}))
+    finally:
+        hephy.cluster.kubectl("delete", "quota", "full", "-n", hephy.namespace)
+    assert (reason, "the ResourceQuota full" in message) == ("Refused", True), message
+    assert written(hephy) == kept
+    assert schedule(options)["changed"] is False
+
+
 def test_it_goes_and_no_point_with_it(hephy: Installed, disk: Path, options: dict[str, Any], scheduled: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "before").mkdir()
+    points = read(disk, options, tmp_path / "before")["points"]
+    assert len(points) > 1
     predicted = schedule(options, check=True, state="absent")
     done = schedule(options, state="absent")
     assert (done.get("msg"), done["plan"]) == (None, predicted["plan"])
     assert [change["object"] for change in done["plan"]] == [f"CronJob {hephy.namespace}/{NAME}", f"Secret {hephy.namespace}/{NAME}"]
     assert processes.wait_until(lambda: there(hephy) == [], 60), there(hephy)
     assert hephy.objects.get("PersistentVolumeClaim", CLAIM, hephy.namespace)["status"]["phase"] == "Bound"
-    assert len(read(disk, options, tmp_path)["points"]) == 1
+    assert read(disk, options, tmp_path)["points"] == points
     log = AuditLog(hephy.cluster.audit_log)
     again = schedule(options, state="absent")
     assert (again["changed"], [str(request) for request in log.writes(USER)]) == (False, [])

@@ -6,7 +6,9 @@ The tests tell one story, in this order.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
+from tests.hosts import outside
 from tests.hosts.etcd_site import DATA, HOSTS, OURS, PACKAGED, UNIT, Members, Writer, nothing, told
 from tests.perf import figures
 from tests.proof import Measured
@@ -66,6 +68,14 @@ def test_it_is_what_it_has_to_be_by_the_word_of_others(members: Members) -> None
         assert (status != 0, "permission denied" in said) == (True, True), said
     authority = members.client_files()[:1]
     assert members.etcdctl("get", "/writer/own", files=authority)[0] != 0
+
+
+def test_strangers_find_no_fault_with_the_tls(members: Members, report: Callable[[str], None]) -> None:
+    for name, host in members.hosts.items():
+        authority = members.folder / f"{name}.crt"
+        authority.write_text(host.run(f"cat {OURS}/ca.crt"))
+        for port in (2379, 2380):
+            assert outside.tls_troubles(f"{host.address}:{port}", name, authority, report) == [], (name, port)
 
 
 def test_after_a_reboot_all_is_up_and_nothing_is_to_be_done(members: Members, measured: Measured) -> None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 
 import pytest
 
+from tests.hosts import outside
 from tests.hosts.object_store_site import HOSTS, OURS, PORT, Stores, findings, nothing, statuses, told
 from tests.perf import figures
 from tests.proof import Measured
@@ -91,6 +93,13 @@ def test_an_identity_puts_and_gets_from_another_host_and_reaches_nothing_else(st
         assert stores.curl(name, "/registry/v2/one", who="registry")[0] == 404
         assert "<VersionId>" in stores.curl(name, "/registry?versions=", who="root")[1]
         assert stores.curl(name, "--upload-file", "/tmp/body", "/registry/v2/one", who="registry", body="layer")[0] == 200
+
+
+def test_strangers_find_no_fault_with_the_tls(stores: Stores, report: Callable[[str], None]) -> None:
+    for name, host in stores.hosts.items():
+        authority = stores.folder / f"{name}.crt"
+        authority.write_text(host.run(f"cat {OURS}/ca.crt"))
+        assert outside.tls_troubles(f"{host.address}:{PORT}", name, authority, report) == [], name
 
 
 def test_after_a_reboot_all_is_up_and_nothing_is_to_be_done(stores: Stores) -> None:

@@ -1,7 +1,7 @@
 # Copyright: the paas.hardening contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server's certificate: what is wrong with it, and one of an authority of the host's own. Private keys are made where they are used, and stay there."""
+"""A server's certificate: what is wrong with it, one of an authority of the host's own, the ciphers to serve it by. Private keys stay where they are made."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.command impor
 _AUTHORITY_DAYS = 3650
 # What browsers and libraries accept of a server's at most.
 DAYS = 397
+# The intermediate profile of Mozilla's recommendations for TLS 1.2, in OpenSSL's words: forward secrecy and authenticated encryption only.
+CIPHERS = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+)
 _CURVE = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
 _AUTHORITY_CONFIG = """[req]
 distinguished_name = name

@@ -10,6 +10,7 @@ import re
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._host.balancer.wishes import Listener, Wish
+from ansible_collections.paas.hardening.plugins.module_utils._host.certificates import CIPHERS
 
 FILE = "/etc/nginx/nginx.conf"
 MODE = 0o644
@@ -17,11 +18,6 @@ STATUS_PATH = "/alive"
 _HEADER = "# Managed by paas.hardening.load_balancer: what is changed here by hand is taken back."
 _MARK = re.compile(r"^\s*# \[([^\]]+)\]$")
 _STREAM = "/usr/lib/nginx/modules/ngx_stream_module.so"
-# The intermediate profile of Mozilla's recommendations: forward secrecy and authenticated encryption only.
-_CIPHERS = (
-    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
-    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
-)
 _PROTOCOLS = {"1.2": "TLSv1.2 TLSv1.3", "1.3": "TLSv1.3"}
 CONNECTIONS = 4096
 # The one that says what the running nginx has read; it stands for the hash of everything else.
@@ -136,7 +132,7 @@ def _http(page: _Page, wish: Wish, there: Circumstances) -> None:
         page.mark("tls", "    ")
         page.add(f"    ssl_protocols {_PROTOCOLS[wish.tls_minimum]};", "tls_minimum")
         for line in (
-            f"ssl_ciphers {_CIPHERS};",
+            f"ssl_ciphers {CIPHERS};",
             "ssl_prefer_server_ciphers off;",
             "ssl_session_cache shared:tls_sessions:10m;",
             "ssl_session_timeout 1d;",

@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT
+from ansible_collections.paas.hardening.plugins.module_utils._host.certificates import CIPHERS
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.layout import PORT, Layout
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.live import Line, Live, Setting
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.values import as_number, canonical, line, text_of
@@ -99,6 +100,8 @@ def fixed(layout: Layout, addresses: Sequence[str], certificate: str, key: str, 
         "ssl_cert_file": certificate,
         "ssl_key_file": key,
         "ssl_min_protocol_version": "TLSv1.2",
+        # Its own choice lets in such as are not authenticated (CBC).
+        "ssl_ciphers": CIPHERS,
         "hba_file": layout.access_file,
         "ident_file": layout.ident_file,
         "fsync": "on",
