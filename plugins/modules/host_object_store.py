@@ -27,7 +27,7 @@ requirements:
   - root
 options:
   backend:
-    description: The kind of server, MinIO or the Versity S3 Gateway (one disk, no lifecycle rules).
+    description: The kind of server, MinIO or the Versity S3 Gateway (one disk, no lifecycle rules, no choice of the ciphers of TLS 1.2).
     type: str
     choices: [minio, versity]
     default: minio
