@@ -36,6 +36,7 @@ TAGS = {
     "postgres_server": "postgres",
     "load_balancer": "load_balancer",
     "object_store_server": "object_store",
+    "etcd_server": "etcd",
     "firewall": "firewall",
 }
 
@@ -58,7 +59,8 @@ class Contest:
     programs: Path
 
     def ours(self, role: str) -> Ended:
-        inventory = self._file("groups.yml", yaml.safe_dump({"all": {"children": {group: {"hosts": {OURS: {}}} for group in TAGS.values()}}}))
+        # A host of this kind and of no other.
+        inventory = self._file("groups.yml", yaml.safe_dump({"all": {"children": {TAGS[role]: {"hosts": {OURS: {}}}}}}))
         more = ["-i", str(inventory), "--tags", TAGS[role]]
         return self._play(ROOT / "playbooks/hosts.yml", self._wishes(), *more)
 
@@ -67,11 +69,12 @@ class Contest:
         return self._play(ROOT / f"tests/perf/task_by_task/{role}.yml", self._wishes(), "-i", str(inventory))
 
     def _wishes(self) -> Mapping[str, Any]:
-        minio, ours = builds.binary("minio"), self.fleet.host(OURS)
-        rules = [{"name": "all", "from": ["anywhere"], "ports": [80, 443, 2222, 5432, 9000], "to": ["firewall"]}]
+        minio, etcd, ours = builds.binary("minio"), builds.binary("etcd"), self.fleet.host(OURS)
+        rules = [{"name": "all", "from": ["anywhere"], "ports": [80, 443, 2222, 2379, 5432, 9000], "to": ["firewall"]}]
         return {
             # ours
             "hosts_pattern": OURS,
+            "hosts_baseline": OURS,
             "firewall_administrators": [ours.addresses.host],
             "firewall_rules": rules,
             "postgres_server_data_disk": "/dev/vdb",
@@ -88,15 +91,24 @@ class Contest:
             "object_store_server_data_disks": ["/dev/vdc"],
             "object_store_server_root_access_key": "store-root",
             "object_store_server_root_secret_key": self.secret,
+            "etcd_server_binary": str(etcd),
+            "etcd_server_binary_sha256": hashlib.sha256(etcd.read_bytes()).hexdigest(),
+            "etcd_server_clients": ["app"],
+            "etcd_server_authentication": True,
+            "etcd_server_root_password": self.secret,
+            "etcd_server_users": [{"name": "app", "prefix": "/app/"}],
+            "etcd_server_disk_latency": 60000,
             "host_baseline_time_servers": [ours.addresses.host],
             # theirs
             "app_password": self.secret,
             "virtual_address": f"{ours.address.rpartition('.')[0]}.238/24",
             "data_disk": "/dev/vdc",
             "minio_program": str(minio),
+            "etcd_program": str(etcd),
+            "etcdctl_program": str(builds.binary("etcdctl")),
             "root_secret": self.secret,
             "administrators": ours.addresses.host,
-            "ports": [80, 443, 2222, 5432, 9000],
+            "ports": [80, 443, 2222, 2379, 5432, 9000],
         }
 
     @property
@@ -128,6 +140,8 @@ class Contest:
 @pytest.fixture(scope="module")
 def contest(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]) -> Iterator[Contest]:
     with labs.hosts([OURS, THEIRS], disks=2, report=report, purpose="race") as fleet:
+        # Ours does that itself where a package is missing.
+        fleet.host(THEIRS).run("apt-get update -qq", seconds=300)
         yield Contest(fleet, tmp_path_factory.mktemp("race"), rival.programs(report))
 
 
