@@ -6,7 +6,6 @@ import http.client
 import itertools
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from tests.contract.playbook import Run, run_playbook
+from tests.hosts.issued import issue
 from tests.quality.checkout import ROOT
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Balancers:
 
     def secured(self, address: str, method: str = "GET", size: int = 0, name: str = NAME, **headers: str) -> tuple[int, str, Mapping[str, str]]:
         """Ask by TLS, the certificate verified; return status, body and headers."""
-        context = ssl.create_default_context(cafile=str(self.folder / "portal.crt"))
+        context = ssl.create_default_context(cafile=str(self.folder / "portal-ca.crt"))
         with socket.create_connection((address, 443), timeout=5) as plain, context.wrap_socket(plain, server_hostname=name) as tunnel:
             connection = http.client.HTTPConnection(name)
             connection.sock = tunnel
@@ -172,11 +172,8 @@ class Balancers:
 
 
 def give_certificate(hosts: Sequence[Host], folder: Path, name: str, days: int = 365, certificate: str = CERTIFICATE, key: str = KEY) -> None:
-    """Make a certificate, and bring it and its key to hosts; the certificate stays in the folder, too, as portal.crt."""
-    made, secret = folder / "portal.crt", folder / "portal.key"
-    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=portal"]
-    words += ["-addext", f"subjectAltName=DNS:{name}", "-days", str(days), "-keyout", str(secret), "-out", str(made)]
-    subprocess.run(words, check=True, capture_output=True)
+    """Make a certificate, and bring it and its key to hosts; its authority stays in the folder as portal-ca.crt."""
+    made, secret = issue(folder, name, days)
     for host in hosts:
         host.run(f"mkdir -p -m 710 /etc/ssl/private; umask 077; cat > {key}", stdin=secret.read_text())
         host.run(f"cat > {certificate}; chmod 644 {certificate}", stdin=made.read_text())

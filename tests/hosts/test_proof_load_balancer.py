@@ -106,7 +106,7 @@ def test_curl_is_refused_with_old_tls_and_served_with_new(site: Balancers) -> No
 
 
 def test_a_websocket_goes_through(site: Balancers) -> None:
-    context = ssl.create_default_context(cafile=str(site.folder / "portal.crt"))
+    context = ssl.create_default_context(cafile=str(site.folder / "portal-ca.crt"))
     with socket.create_connection((site.virtual, 443), timeout=5) as plain, context.wrap_socket(plain, server_hostname=NAME) as tunnel:
         tunnel.sendall(f"GET / HTTP/1.1\r\nHost: {NAME}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n".encode())
         assert tunnel.recv(1000).startswith(b"HTTP/1.1 101 ")

@@ -12,6 +12,7 @@ import pytest
 from lab import processes
 from tests.backup.member import free_ports
 from tests.hosts import outside
+from tests.hosts.issued import issue
 
 NAME = "db.example.com"
 Report = Callable[[str], None]
@@ -21,15 +22,8 @@ Report = Callable[[str], None]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two authorities, each with a certificate of the same name."""
     place = tmp_path_factory.mktemp("outside")
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"]
     for who in ("ours", "theirs"):
-        made = [
-            ["req", "-x509", *key, "-keyout", f"{who}-ca.key", "-out", f"{who}-ca.crt", "-subj", f"/CN={who}", "-addext", "keyUsage=critical,keyCertSign"],
-            ["req", *key, "-keyout", f"{who}.key", "-out", f"{who}.csr", "-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}"],
-            ["x509", "-req", "-in", f"{who}.csr", "-CA", f"{who}-ca.crt", "-CAkey", f"{who}-ca.key", "-copy_extensions", "copy", "-out", f"{who}.crt"],
-        ]
-        for words in made:
-            subprocess.run(["openssl", *words], cwd=place, check=True, capture_output=True)
+        issue(place, NAME, who=who)
     return place
 
 

@@ -119,7 +119,7 @@ class Whole:
     def asked(self) -> int:
         """The status of the platform's readiness, as a client of the load balancers sees it, their certificate verified."""
         name = f"deis.{self.domain}"
-        context = ssl.create_default_context(cafile=str(self.folder / "portal.crt"))
+        context = ssl.create_default_context(cafile=str(self.folder / "portal-ca.crt"))
         with socket.create_connection((self.virtual, 443), timeout=5) as plain, context.wrap_socket(plain, server_hostname=name) as tunnel:
             connection = http.client.HTTPConnection(name)
             connection.sock = tunnel
@@ -197,7 +197,7 @@ def test_strangers_find_no_fault_with_the_tls(whole: Whole, report: Callable[[st
     database = f"{whole.fleet.host('db1').address}:5432"
     assert outside.tls_troubles(database, "db1", authority, report, "postgres") == []
     for address in (whole.virtual, *(whole.fleet.host(name).address for name in ("lb1", "lb2"))):
-        assert outside.tls_troubles(f"{address}:443", f"deis.{whole.domain}", whole.folder / "portal.crt", report) == []
+        assert outside.tls_troubles(f"{address}:443", f"deis.{whole.domain}", whole.folder / "portal-ca.crt", report) == []
 
 
 def test_a_server_that_this_run_has_not_seen_is_no_target(whole: Whole) -> None:
