@@ -189,11 +189,17 @@ def rclone() -> Layer:
 
 
 def backup() -> Layer:
-    """The layer with what a scheduled backup takes beside rclone and PostgreSQL: this machine's age, and pure Python packages. Raises LabError without age."""
+    """The layer with what a scheduled backup takes beside rclone and PostgreSQL. Raises LabError without age.
+
+    That is this machine's age, an API server with its etcd, and pure Python packages.
+    """
     age = shutil.which("age")
     if age is None:
         raise LabError("age is not installed: make setup")
     files, versions = {"usr/local/bin/age": Path(age).resolve()}, [hashlib.sha256(Path(age).read_bytes()).hexdigest()]
+    for program in ("etcd", "kube-apiserver"):
+        files[f"usr/local/bin/{program}"] = builds.binary(program)
+        versions.append(str(builds.binary(program)))
     for name in _PYTHON_PACKAGES:
         versions.append(f"{name} {importlib.metadata.version(name)}")
         for file in importlib.metadata.files(name) or ():

@@ -49,11 +49,16 @@ options:
     description: How the platform's objects are proved.
     type: dict
     suboptions:
+      apiserver_folder:
+        description:
+          - Folder with kube-apiserver and etcd. With it the objects are made once in an API server of the module's own, on loopback, with an etcd of its own,
+            without controllers, which is ended and thrown away afterwards. Take both from the releases that the cluster runs.
+        type: path
       empty_server:
         description:
           - Kubeconfig of an empty API server with an etcd of its own, without controllers, in which the objects are made. Throw it away afterwards. The live
-            cluster, and a server that has one of the namespaces, are refused.
-          - Without it the live server judges each object in a dry run, with every check of its own; that takes the right to update what is exported.
+            cluster, and a server that has one of the namespaces, are refused. It serves one proof, so that a schedule takes O(objects.apiserver_folder).
+          - Without either the live server judges each object in a dry run, with every check of its own; that takes the right to update what is exported.
         type: path
       timeout:
         description: Seconds that reading and proof may take.

@@ -51,8 +51,8 @@ options:
         description:
           - An image. With it the schedule is a CronJob in the platform's namespace, for O(kinds) that need no host. The task may run anywhere from where the
             API server can be reached.
-          - The claim is mounted at the folder above O(repository), which is a path in the container then. The keys, and O(objects.empty_server), are read where
-            the task runs, and go into a Secret beside the CronJob, together with program and options. Paths of programs are those of the image.
+          - The claim is mounted at the folder above O(repository), which is a path in the container then. The keys are read where the task runs,
+            and go into a Secret beside the CronJob, together with program and options. Paths of programs are those of the image.
           - On Debian the packages python3, python3-yaml, python3-urllib3, python3-websocket, postgresql, age and ca-certificates are what the image takes, with
             a newer rclone than theirs.
           - A run is user 65532, also by its group for the volume (C(fsGroup)). Where the storage does not obey that, as NFS and hostPath, let that user write

@@ -63,10 +63,15 @@ options:
   server_account:
     description: Account of the system that a scratch server runs as when the module runs as root. V(postgres), or V(nobody) when there is none.
     type: str
+  apiserver_folder:
+    description:
+      - Folder with kube-apiserver and etcd. With it the objects are made in an API server of the module's own, on loopback, with an etcd of its own and without
+        controllers, which is ended and thrown away afterwards. Take both from the releases that the cluster runs.
+    type: path
   empty_server:
     description:
       - Kubeconfig of an empty API server with an etcd of its own, without controllers and nodes, in which the objects are made. Throw it away afterwards.
-      - Without it the objects are read and counted, and the result says that they were not made.
+      - Without either the objects are read and counted, and the result says that they were not made.
     type: path
   age:
     description: Path of age. Without it, it is looked for in E(PATH).

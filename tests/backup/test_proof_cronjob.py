@@ -15,8 +15,7 @@ import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup import scheduling
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import run
-from lab import builds, images, processes
-from tests.backup.apiserver import PROGRAMS, empty_server
+from lab import images, processes
 from tests.backup.asking import key_file, look, parameters, refused
 from tests.backup.test_proof_rights import GROUP, RIGHTS
 from tests.backup.whole import KINDS, Identity
@@ -88,15 +87,7 @@ def disk(hephy: Installed, report: Callable[[str], None], tmp_path_factory: pyte
 
 
 @pytest.fixture(scope="module")
-def empty(hephy: Installed, report: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The kubeconfig of an empty API server that a pod of the lab reaches."""
-    builds.ensure([*PROGRAMS, "kubectl"], report)
-    with empty_server(tmp_path_factory.mktemp("empty") / "server", address=hephy.cluster.host_address) as kubeconfig:
-        yield kubeconfig
-
-
-@pytest.fixture(scope="module")
-def options(hephy: Installed, disk: Path, empty: Path, keys: list[Identity], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def options(hephy: Installed, disk: Path, keys: list[Identity], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Options of a schedule of the platform, as a user of its own, whom the audit log knows."""
     folder = tmp_path_factory.mktemp("controller")
     config = hephy.cluster.issue_client(USER, [GROUP])
@@ -109,7 +100,7 @@ def options(hephy: Installed, disk: Path, empty: Path, keys: list[Identity], tmp
         "kinds": KINDS,
         "max_age": "20h",
         "cluster": {"kubeconfig": str(config), "namespace": hephy.namespace},
-        "objects": {"empty_server": str(empty)},
+        "objects": {"apiserver_folder": "/usr/local/bin"},
         "secrets": {"recipients": [entry.recipient for entry in keys]},
         "schedule": {
             "name": "nightly",
@@ -174,7 +165,7 @@ def test_done_is_what_was_predicted_and_was_tried(hephy: Installed, options: dic
         "succeeded": "",
     }
     told, held = json.dumps(scheduled), hephy.objects.get("Secret", NAME, hephy.namespace)["data"]
-    for name in ("signing-key", "older-key-0", "empty-server", "options.json", "program"):
+    for name in ("signing-key", "older-key-0", "options.json", "program"):
         assert held[name] not in told
         assert base64.b64decode(held[name]).decode("latin-1").strip() not in told
     # The trial is gone, and so is its pod.
@@ -316,6 +307,11 @@ def test_a_pod_for_which_there_is_no_room_is_told(hephy: Installed, options: dic
     assert (reason, "the ResourceQuota full" in message) == ("Refused", True), message
     assert written(hephy) == kept
     assert schedule(options)["changed"] is False
+
+
+def test_a_server_that_is_empty_for_the_first_run_only_is_refused(options: dict[str, Any], scheduled: dict[str, Any]) -> None:
+    reason, message = refused(schedule({**options, "objects": {"empty_server": "/etc/hostname"}}))
+    assert (reason, "one proof" in message) == ("Invalid", True), message
 
 
 def test_it_goes_and_no_point_with_it(hephy: Installed, disk: Path, options: dict[str, Any], scheduled: dict[str, Any], tmp_path: Path) -> None:

@@ -43,7 +43,10 @@ TAGS = {
 
 @dataclass
 class Ended:
-    """How a run went: its seconds, its tasks, and how many of them changed something."""
+    """How a run went: its seconds, its tasks, and how many of them changed something.
+
+    A task is one that was carried out: each item of a loop is one, and one that is skipped is none.
+    """
 
     seconds: float
     tasks: int
@@ -134,7 +137,7 @@ class Contest:
         seconds = time.monotonic() - begun
         assert done.returncode == 0, done.stdout + done.stderr
         changed = re.findall(r"changed=(\d+)", done.stdout.rpartition("PLAY RECAP")[2])
-        return Ended(seconds, len(re.findall(r"^TASK \[", done.stdout, re.MULTILINE)), sum(map(int, changed)))
+        return Ended(seconds, len(re.findall(r"^(?:ok|changed): \[", done.stdout, re.MULTILINE)), sum(map(int, changed)))
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls.control i
 from ansible_collections.paas.hardening.plugins.module_utils._controls.guard import NAME, SILENCE, Guard, Lost
 from ansible_collections.paas.hardening.plugins.module_utils._controls.guard_program import ARMED, GUARD, HOLDER, PHASE, Move
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure
+from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import find
 from ansible_collections.paas.hardening.plugins.module_utils._platforms.detect import detect
 from lab import processes
 from tests.contract.installed import GROUP, Installed
@@ -152,9 +153,20 @@ def test_without_the_guard_the_next_run_takes_back(mover: Mover) -> None:
     assert mover.writes_a_row()
 
 
+def slow_programs(folder: Path) -> str:
+    """A folder with the programs of a client, of which pg_dump takes its time."""
+    client = find("")
+    folder.mkdir()
+    for name in ("psql", "pg_restore"):
+        (folder / name).symlink_to(client.program(name))
+    (folder / "pg_dump").write_text(f'#!/bin/sh\ncase "$*" in *--version*) ;; *) sleep 30 ;; esac\nexec {client.program("pg_dump")} "$@"\n')
+    (folder / "pg_dump").chmod(0o755)
+    return str(folder)
+
+
 def test_two_runs_at_a_time(mover: Mover) -> None:
     with Watch(mover.platform) as watch:
-        process = mover.start()
+        process = mover.start(client_folder=slow_programs(mover.folder / "slow"))
         stands_still(watch, process, 0.1)
         other = mover.start().result()
         assert other is not None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.kind import proved as buckets_proved
@@ -27,6 +28,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.proof 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.snapshot import bump_for, read_snapshot, revision_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.manifest import IDENTIFIER, Manifest, moment, sequence_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.metrics import check_path, of_drill, write
+from ansible_collections.paas.hardening.plugins.module_utils._backup.objects import apiserver
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.collect import Collected, kinds_in, served_kinds
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.kind import digest_of_files, read_objects
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.proof import prove_empty
@@ -41,8 +43,6 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.eng
 from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.kind import compare as compare_volume
 from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.kind import require_root
 from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.kind import restore as restore_volume
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import connect
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
 from ansible_collections.paas.hardening.plugins.module_utils._core.arguments import merge
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, NotFound, NotProven
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Check, Proof
@@ -64,7 +64,7 @@ ARGUMENTS: Dict[str, Any] = merge(
         "client_folder": {"type": "path"},
         "server_folder": {"type": "path"},
         "server_account": {"type": "str"},
-        "empty_server": {"type": "path"},
+        **apiserver.ARGUMENTS,
         "age": {"type": "path"},
         "identity_file": {"type": "path", "no_log": False},
         "restic": {"type": "path"},
@@ -75,7 +75,7 @@ ARGUMENTS: Dict[str, Any] = merge(
 )
 
 _NOT_HERE = {
-    "objects": "the objects were read, but not made: that takes an empty_server",
+    "objects": "the objects were read, but not made: that takes an apiserver_folder, or an empty_server",
     "secrets": "the Secrets were not decrypted: that takes the identity_file of one of their recipients",
 }
 
@@ -109,6 +109,7 @@ class Drill(Look):
             check_path(self._metrics, "metrics_file")
         if params["timeout"] < 1:
             raise Invalid(f"timeout is {params['timeout']}.", "Give seconds, 1 or more.", "timeout")
+        apiserver.check(params, "")
         self._max_age = seconds_of(params["max_age"], "max_age") if params["max_age"] else 0.0
         self._drills: Dict[str, Callable[[Manifest, str, Deadline], Drilled]] = {
             "buckets": self._buckets,
@@ -251,13 +252,13 @@ class Drill(Look):
             Check.equal("objects in the files", str(about["objects"]), str(len(documents))),
             Check.equal("SHA-256 over all objects", str(about["content"]), digest_of_files(folder)),
         ]
-        path = self._params["empty_server"]
-        if not path:
-            return Drilled(tuple(checks), time.monotonic() - begun, _NOT_HERE["objects"])
-        empty = Objects(connect({"kubeconfig": path}))
-        kinds = {**kinds_in(documents), **{(kind.api_version, kind.kind): kind for kind in served_kinds(empty.connection)}}
-        collected = Collected(tuple(documents), ("",) * len(documents), kinds, {})
-        proof = prove_empty(None, empty, collected, int(about["objects"]), about["namespaces"], deadline)
+        place = partial(private_folder, self._params["scratch_folder"], f"objects drill of {self._catalogue.folder}")
+        with apiserver.empty_server(self._params, place, deadline) as empty:
+            if empty is None:
+                return Drilled(tuple(checks), time.monotonic() - begun, _NOT_HERE["objects"])
+            kinds = {**kinds_in(documents), **{(kind.api_version, kind.kind): kind for kind in served_kinds(empty.connection)}}
+            collected = Collected(tuple(documents), ("",) * len(documents), kinds, {})
+            proof = prove_empty(None, empty, collected, int(about["objects"]), about["namespaces"], deadline)
         return Drilled((*checks, *proof.checks), time.monotonic() - begun)
 
     def _secrets(self, point: Manifest, folder: str, deadline: Deadline) -> Drilled:

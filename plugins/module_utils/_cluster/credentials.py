@@ -111,23 +111,6 @@ class Selected:
             "users": [{"name": name, "user": dict(self.user)}],
         }
 
-    def carried(self) -> Dict[str, Any]:
-        """Return it as a kubeconfig that can be carried to another machine: it names no file and no command. Raises Invalid where it needs one."""
-        needed = next((way for way in ("exec", "auth-provider", "tokenFile") if self.user.get(way)), "")
-        if needed:
-            hint = "Give one with a token, or with a client certificate: nothing else goes along."
-            raise Invalid(f"The user of the kubeconfig {self.source} logs in by {needed}.", hint, "kubeconfig")
-        found, identity = self.as_kubeconfig(), self.identity
-        parts = (
-            ("clusters", "cluster", "certificate-authority-data", identity.ca),
-            ("users", "user", "client-certificate-data", identity.certificate),
-            ("users", "user", "client-key-data", identity.key),
-        )
-        for section, entry, name, content in parts:
-            if content is not None:
-                found[section][0][entry][name] = base64.b64encode(content).decode("ascii")
-        return found
-
 
 def _parsed(text: str, source: str) -> Mapping[str, Any]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

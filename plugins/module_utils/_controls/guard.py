@@ -119,6 +119,9 @@ class Guard:
                 left = self._read() or {}
                 if left and left[BEAT] != beat:
                     raise Refused(f"Another run moves something of this platform (Secret {NAME}).", "Wait until it has ended.", subject=NAME)
+                if not left:
+                    # What was looked at before it ended is old.
+                    raise Refused("Another run has just moved something of this platform.", "Run again: what it changed is to be looked at anew.", subject=NAME)
             if left.get(PHASE) == ARMED and STATEMENTS in left and self._database is None:
                 raise Refused(
                     "A move of the database was broken off, and the old database is closed.",

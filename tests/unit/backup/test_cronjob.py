@@ -412,29 +412,6 @@ def test_the_result_tells_a_schedule(documents: Documents) -> None:
     assert (gone["enabled"], gone["succeeded"]) == (False, "")
 
 
-def test_a_kubeconfig_of_files_becomes_one_that_can_be_carried(tmp_path: Path) -> None:
-    from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.cron_job import _empty_server
-
-    (tmp_path / "ca.crt").write_bytes(b"the authority")
-    user: dict[str, Any] = {"token": "planted"}
-    document = {
-        "current-context": "empty",
-        "contexts": [{"name": "empty", "context": {"cluster": "empty", "user": "operator"}}],
-        "clusters": [{"name": "empty", "cluster": {"server": "https://192.0.2.1:6443", "certificate-authority": "ca.crt"}}],
-        "users": [{"name": "operator", "user": user}],
-    }
-    path = tmp_path / "kubeconfig"
-    path.write_text(json.dumps(document))
-    carried = json.loads(_empty_server(str(path)))
-    assert carried["clusters"][0]["cluster"] == {"server": "https://192.0.2.1:6443", "certificate-authority-data": base64.b64encode(b"the authority").decode()}
-    assert carried["users"][0]["user"] == {"token": "planted"}
-    user.update(tokenFile="token")
-    path.write_text(json.dumps(document))
-    with pytest.raises(Invalid, match="logs in by tokenFile"):
-        _empty_server(str(path))
-    assert _empty_server(None) == b""
-
-
 def test_keys_are_read_where_the_task_runs(tmp_path: Path) -> None:
     from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.cron_job import CronSchedule
 

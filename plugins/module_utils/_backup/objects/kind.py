@@ -10,18 +10,17 @@ import json
 import os
 import time
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import told, write_file
 from ansible_collections.paas.hardening.plugins.module_utils._backup.kind import Clock, Scratch, Taken
 from ansible_collections.paas.hardening.plugins.module_utils._backup.needs import secrets_of
+from ansible_collections.paas.hardening.plugins.module_utils._backup.objects import apiserver
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.canonical import FIRST_OF_REST, FIRST_OF_VOLUMES, address_of, line_of, step_of
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.collect import Collected, collect
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.proof import DRY_RUN, EMPTY_SERVER, prove_dry, prove_empty
 from ansible_collections.paas.hardening.plugins.module_utils._backup.site import Site
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.access import Right, missing_rights
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import connect
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import Objects
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Forbidden, Invalid, NotProven
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
@@ -29,7 +28,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.retry import 
 # In the order in which they are made: kubectl takes the files of a folder in the order of their names.
 FILES = ("1-definitions.json", "2-volumes.json", "3-objects.json")
 ARGUMENTS: Dict[str, Any] = {
-    "empty_server": {"type": "path"},
+    **apiserver.ARGUMENTS,
     "timeout": {"type": "int", "default": 600},
 }
 
@@ -47,22 +46,22 @@ class PlatformObjects:
 
     def look(self, repository: str) -> None:
         """See that every kind can be read, and, without an empty server, that the live one may be asked in a dry run. Raises Forbidden, Invalid."""
-        if self._options["empty_server"] and not os.path.isfile(self._options["empty_server"]):
-            raise Invalid(f"objects.empty_server {self._options['empty_server']} is no file.", "Give a kubeconfig of an empty API server.", "objects")
+        apiserver.check(self._options, "objects.")
         namespace = self._site.namespace
         wanted: List[Right] = [
             Right("list", "", "configmaps", namespace),
             Right("list", "apps", "deployments", namespace),
             Right("list", "", "persistentvolumes"),
         ]
-        if not self._options["empty_server"]:
+        alone = not self._options["empty_server"] and not self._options["apiserver_folder"]
+        if alone:
             wanted += [Right("update", "apps", "deployments", namespace), Right("update", "", "persistentvolumes")]
         missing = missing_rights(self._site.connection, wanted)
         if missing:
             raise Forbidden(
                 f"The right to {missing[0]} is missing.",
-                "Every object of the platform is read; without objects.empty_server each is also judged by the live server in a dry run, which takes "
-                "the right to update.",
+                "Every object of the platform is read; without objects.apiserver_folder or empty_server each is also judged by the live server in a dry run, "
+                "which takes the right to update.",
                 "objects",
             )
 
@@ -78,11 +77,11 @@ class PlatformObjects:
         # What is proved is what lies there, not what we have in mind.
         written = replace(collected, documents=tuple(read_objects(folder)))
         clock.done("write")
-        empty = self._empty()
-        if empty is None:
-            how, proof = DRY_RUN, prove_dry(self._site.objects, written, len(collected.documents), deadline)
-        else:
-            how, proof = EMPTY_SERVER, prove_empty(self._site.objects, empty, written, len(collected.documents), namespaces, deadline)
+        with apiserver.empty_server(self._options, scratch, deadline) as empty:
+            if empty is None:
+                how, proof = DRY_RUN, prove_dry(self._site.objects, written, len(collected.documents), deadline)
+            else:
+                how, proof = EMPTY_SERVER, prove_empty(self._site.objects, empty, written, len(collected.documents), namespaces, deadline)
         clock.done("prove")
         if proof.verdict != PASS:
             raise NotProven(f"The exported objects cannot be made again as they are: {proof.checks[-1].observed}.", "The point is not published.", "objects")
@@ -96,10 +95,6 @@ class PlatformObjects:
             "proved_by": how,
         }
         return Taken(about, {}, instant, proof, steps["prove"], steps, tuple(map(secrets_of, namespaces)))
-
-    def _empty(self) -> Optional[Objects]:
-        path = self._options["empty_server"]
-        return Objects(connect({"kubeconfig": path})) if path else None
 
 
 def write_objects(folder: str, collected: Collected) -> str:

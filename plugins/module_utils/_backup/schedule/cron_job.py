@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from dataclasses import dataclass
@@ -27,9 +26,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.cr
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.pod_places import READY
 from ansible_collections.paas.hardening.plugins.module_utils._backup.signature import read_key
 from ansible_collections.paas.hardening.plugins.module_utils._backup.site import Site
-from ansible_collections.paas.hardening.plugins.module_utils._cluster.credentials import selected
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.kinds import KINDS
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, NotFound, Refused
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotFound, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Check, Finding, Proof, status_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Plan
 from ansible_collections.paas.hardening.plugins.module_utils._host.archive import archive
@@ -170,18 +168,7 @@ def _files(params: Mapping[str, Any]) -> Dict[str, bytes]:
     # Whoever reads a key takes the end of its line away.
     signing = read_key(params["signing_key_file"], "signing_key_file").secret + b"\n"
     older = [read_key(path, "older_key_files").secret + b"\n" for path in params["older_key_files"]]
-    return files_of(signing, older, _empty_server(params["objects"]["empty_server"]) if "objects" in params["kinds"] else b"")
-
-
-def _empty_server(path: Optional[str]) -> bytes:
-    """Return the kubeconfig of the empty API server, so that it can be carried into a pod. Raises Invalid for one that cannot."""
-    chosen = selected(path, None) if path else None
-    if chosen is None:
-        return b""
-    try:
-        return (json.dumps(chosen.carried(), indent=1, sort_keys=True) + "\n").encode("utf-8")
-    except TypeError:
-        raise Invalid(f"objects.empty_server {path} cannot be carried into a pod.", "Check it with: kubectl config view", "objects.empty_server") from None
+    return files_of(signing, older)
 
 
 def _state(live: CronLive) -> str:

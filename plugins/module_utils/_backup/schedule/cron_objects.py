@@ -19,7 +19,6 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.cr
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.pod_places import (
     ACCOUNT_FILE,
     AUTHORITY,
-    EMPTY_SERVER,
     GIVEN,
     IDENTITY,
     KEPT,
@@ -31,7 +30,15 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.po
     TOKEN,
 )
 from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.runner import LOOK
-from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.units import ROOT, absolute, below, of_server, places_of, refuse_late
+from ansible_collections.paas.hardening.plugins.module_utils._backup.schedule.units import (
+    ROOT,
+    absolute,
+    below,
+    of_server,
+    places_of,
+    refuse_late,
+    refuse_used_up,
+)
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.objects import OWNER
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Ref
@@ -242,12 +249,11 @@ def cron_wish_of(params: Mapping[str, Any], arguments: Mapping[str, Any], files:
     refuse_late(str(params["max_age"]), cron.shortest, delay, "the CronJob begins a run")
     options = {name: value for name, value in absolute(params, arguments).items() if name not in ("schedule", "state")}
     _refuse_places(options)
-    older = [name for name in files if name not in (SIGNING_KEY, EMPTY_SERVER)]
+    refuse_used_up(options)
+    older = [name for name in files if name != SIGNING_KEY]
     options["signing_key_file"] = f"{KEPT}/{SIGNING_KEY}"
     options["older_key_files"] = [f"{KEPT}/{name}" for name in older]
     options["cluster"] = {**options["cluster"], "kubeconfig": f"{KEPT}/{KUBECONFIG}", "context": None}
-    if EMPTY_SERVER in files:
-        options["objects"] = {**options["objects"], "empty_server": f"{KEPT}/{EMPTY_SERVER}"}
     return CronWish(
         names_of(schedule),
         cron,
@@ -261,10 +267,9 @@ def cron_wish_of(params: Mapping[str, Any], arguments: Mapping[str, Any], files:
     )
 
 
-def files_of(signing: bytes, older: Sequence[bytes], empty_server: bytes = b"") -> Dict[str, bytes]:
-    """Return the files of a pod by their names: keys, and the kubeconfig of the empty API server where there is one."""
-    files = {SIGNING_KEY: signing, **{pod_places.older_key(number): content for number, content in enumerate(older)}}
-    return {**files, **({EMPTY_SERVER: empty_server} if empty_server else {})}
+def files_of(signing: bytes, older: Sequence[bytes]) -> Dict[str, bytes]:
+    """Return the keys by the names that they have in the pod."""
+    return {SIGNING_KEY: signing, **{pod_places.older_key(number): content for number, content in enumerate(older)}}
 
 
 def _refuse_host(params: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-PROGRAM, OPTIONS, KUBECONFIG, ACCOUNT_FILE, SIGNING_KEY, EMPTY_SERVER = "program", "options.json", "kubeconfig", "passwd", "signing-key", "empty-server"
+PROGRAM, OPTIONS, KUBECONFIG, ACCOUNT_FILE, SIGNING_KEY = "program", "options.json", "kubeconfig", "passwd", "signing-key"
 # What the Secret holds, as it is mounted.
 GIVEN = "/paas/given"
 # The same in memory, readable by the program alone, as long as the pod lives.

@@ -256,6 +256,7 @@ def _refuse_passing(options: Mapping[str, Any]) -> None:
                 "Give cluster.kubeconfig as a file that only its account can read: what is in the environment now is not there at night.",
                 "cluster.kubeconfig",
             )
+    refuse_used_up(options)
     for name in ("repository", "signing_key_file"):
         if below(str(options[name]), _PRIVATE):
             raise Invalid(f"{name} lies in {_PRIVATE[0]} or {_PRIVATE[1]}.", "Every run has folders of its own there: give another place.", name)
@@ -273,6 +274,16 @@ def refuse_late(max_age: str, shortest: float, delay: float, what: str) -> None:
             f"max_age is {max_age}, and {what} each {hours(shortest)}, up to {delay:g} s late.",
             f"Runs would find the last point young enough: give a max_age below {hours(max(shortest - delay, 0.0))}.",
             "max_age",
+        )
+
+
+def refuse_used_up(options: Mapping[str, Any]) -> None:
+    """Refuse an API server that is empty for the first run only. Raises Invalid."""
+    if "objects" in options["kinds"] and options["objects"]["empty_server"]:
+        raise Invalid(
+            "objects.empty_server serves one proof, and a schedule makes many.",
+            "Give objects.apiserver_folder, a folder with kube-apiserver and etcd: each run starts a server of its own, and throws it away.",
+            "objects.empty_server",
         )
 
 
