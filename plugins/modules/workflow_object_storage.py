@@ -130,8 +130,7 @@ options:
     default: true
   overwrite:
     description:
-      - Whether objects of the target buckets that differ from the bundled store's objects of the same name are replaced. Without it they stop
-        the move.
+      - Whether objects of the target buckets that differ from the bundled store's objects of the same name are replaced. Without it they stop the move.
     type: bool
     default: false
   old_store:
