@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.apiserver import check, empty_server
-from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, MissingDependency, NotProven, TimedOut
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, MissingDependency, NotProven, TimedOut, Unavailable
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from lab import builds
 from tests.backup.apiserver import PROGRAMS
@@ -109,3 +110,19 @@ def test_a_server_that_is_not_ready_in_time_is_told(programs: Path, tmp_path: Pa
     with pytest.raises(TimedOut, match="was not ready within"), empty_server(options(programs), lambda: place(tmp_path), Deadline(0.2)):
         pass
     assert programs_in(tmp_path) == []
+
+
+def test_a_disk_that_is_full_is_named_before_and_after_the_start(programs: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    for size, failure, said in (("4k", Unavailable, "No space left"), ("64k", NotProven, r"etcd ended .*no space left on device")):
+        small.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(small)], check=True)
+        try:
+            if size == "4k":
+                (small / "filler").write_bytes(b"x" * 4096)
+            with pytest.raises(failure, match=said), empty_server(options(programs), lambda: place(small), Deadline(60)):
+                pass
+            assert programs_in(small) == []
+        finally:
+            subprocess.run(["umount", str(small)], check=True)
+            small.rmdir()

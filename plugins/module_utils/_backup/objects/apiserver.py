@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import secrets
 import shutil
 import socket
 import ssl
 import subprocess
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import takewhile
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
+from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import told, write_file
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.programs import end, start
 from ansible_collections.paas.hardening.plugins.module_utils._backup.kind import Scratch
 from ansible_collections.paas.hardening.plugins.module_utils._cluster.connection import connect
@@ -33,6 +36,7 @@ _HERE = "127.0.0.1"
 _CLIENT, _PEER = "unix://client.sock:0", "unix://peer.sock:0"
 _TOKENS = "tokens.csv"
 _LOOK = 0.1
+_REMEDY = "Is there room for it on the disk, and are both programs of the releases that the cluster runs?"
 _LONGEST_WORDS = 300
 
 
@@ -44,7 +48,7 @@ def check(options: Mapping[str, Any], subject: str) -> None:
     if path and not os.path.isfile(path):
         raise Invalid(f"{subject}empty_server {path} is no file.", "Give a kubeconfig of an empty API server.", f"{subject}empty_server")
     if folder:
-        _find(folder)
+        _find(folder, subject)
 
 
 @contextmanager
@@ -57,20 +61,19 @@ def empty_server(options: Mapping[str, Any], scratch: Scratch, deadline: Deadlin
         yield Objects(connect({"kubeconfig": options["empty_server"]})) if options["empty_server"] else None
 
 
-def _find(folder: str) -> Dict[str, str]:
+def _find(folder: str, subject: str = "") -> Dict[str, str]:
     found = {name: shutil.which(name, path=folder) for name in _NAMES}
     for name, path in found.items():
         if path is None:
             hint = "Objects are made in an API server of their own: take both programs from the releases that the cluster runs."
-            raise MissingDependency(f"{name} is not in {folder}.", hint, "apiserver_folder")
+            raise MissingDependency(f"{name} is not in {folder}.", hint, f"{subject}apiserver_folder")
     return {name: str(path) for name, path in found.items()}
 
 
 @contextmanager
 def _started(paths: Mapping[str, str], folder: str, deadline: Deadline) -> Iterator[Objects]:
     token = secrets.token_hex(24)
-    with open(os.open(os.path.join(folder, _TOKENS), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-        file.write(f'{token},proof,1,"system:masters"\n')
+    write_file(os.path.join(folder, _TOKENS), f'{token},proof,1,"system:masters"\n'.encode("ascii"))
     with socket.socket() as probe:
         probe.bind((_HERE, 0))
         port = probe.getsockname()[1]
@@ -88,6 +91,9 @@ def _started(paths: Mapping[str, str], folder: str, deadline: Deadline) -> Itera
         f"--etcd-servers={_CLIENT}",
         f"--bind-address={_HERE}",
         f"--secure-port={port}",
+        # A machine without a default route has no other address to tell, and nobody is to be told.
+        f"--advertise-address={_HERE}",
+        "--endpoint-reconciler-type=none",
         # It makes a key and a certificate there, and has no accounts that would need a key of their own.
         "--cert-dir=.",
         "--service-account-issuer=https://kubernetes.default.svc",
@@ -103,7 +109,7 @@ def _started(paths: Mapping[str, str], folder: str, deadline: Deadline) -> Itera
         while not (os.path.exists(authority) and _is_ready(port, authority, token)):
             for name, process in running.items():
                 if process.poll() is not None:
-                    raise NotProven(f"{name} ended with status {process.returncode}: {_last_words(folder, name)}", "Look at its release.", "apiserver_folder")
+                    raise NotProven(f"{name} ended with status {process.returncode}: {_last_words(folder, name)}", _REMEDY, "apiserver_folder")
             if not deadline.pause(_LOOK):
                 raise TimedOut(f"kube-apiserver was not ready within {deadline.seconds:.0f} s.", "Give it more time with timeout.", "apiserver_folder")
         yield Objects(connect({"host": f"https://{_HERE}:{port}", "api_key": token, "ca_cert": authority}))
@@ -111,7 +117,8 @@ def _started(paths: Mapping[str, str], folder: str, deadline: Deadline) -> Itera
 
 @contextmanager
 def _running(path: str, flags: List[str], folder: str) -> Iterator[subprocess.Popen[bytes]]:
-    with open(_log(folder, os.path.basename(path)), "wb") as log:
+    log_file = _log(folder, os.path.basename(path))
+    with told("written", log_file), open(log_file, "wb") as log:
         process = start([path, *flags], folder, log.fileno())
     try:
         yield process
@@ -136,6 +143,11 @@ def _log(folder: str, name: str) -> str:
 
 
 def _last_words(folder: str, name: str) -> str:
+    """Return what a program said at last, before the trace of a panic; of a line of etcd's, which is a document, what happened and why."""
     with open(_log(folder, name), encoding="utf-8", errors="replace") as file:
-        lines = [line.strip() for line in file if line.strip()]
+        lines = [line.strip() for line in takewhile(lambda line: not line.startswith("goroutine "), file) if line.strip()]
+    for line in reversed(lines):
+        with suppress(ValueError, KeyError, TypeError):
+            document = json.loads(line)
+            return scrub(f"{document['msg']} ({document['error']}).")[:_LONGEST_WORDS]
     return scrub(lines[-1])[-_LONGEST_WORDS:] if lines else "it said nothing."
