@@ -217,6 +217,13 @@ def test_a_point_that_is_still_young_at_the_next_run_is_no_schedule() -> None:
             refuse_late(age, 24 * HOUR, 600, "the timer goes off")
 
 
+def test_a_server_that_is_empty_for_the_first_run_only_is_no_schedule() -> None:
+    given: dict[str, Any] = {"kinds": ["objects"], "cluster": {"kubeconfig": "/etc/paas/kubeconfig"}}
+    with pytest.raises(Invalid, match=r"objects\.empty_server serves one proof"):
+        wished(**given, objects={"empty_server": "/etc/paas/empty"})
+    assert b'"apiserver_folder": "/opt/kubernetes"' in b"".join(file.content for file in wished(**given, objects={"apiserver_folder": "/opt/kubernetes"})[:2])
+
+
 def test_times_of_systemctl_are_read_in_both_ways() -> None:
     zone = os.environ.get("TZ")
     assert (_instant("@1764000000"), _instant(""), _instant("n/a")) == (1764000000.0, 0.0, 0.0)
