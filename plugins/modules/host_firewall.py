@@ -22,7 +22,7 @@ extends_documentation_fragment:
 author:
   - the paas.hardening contributors (@paas-hardening)
 requirements:
-  - nftables 1.0 or newer, and systemd, on the host
+  - systemd on the host; nftables 1.0 or newer, which is installed where it is missing (Debian, Ubuntu, Red Hat and their like)
   - root
 options:
   rules:

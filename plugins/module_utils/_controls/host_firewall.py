@@ -11,6 +11,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.errors import
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, Finding, Proof, Source, status_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
+from ansible_collections.paas.hardening.plugins.module_utils._host import packages
 from ansible_collections.paas.hardening.plugins.module_utils._host.firewall import kernel, safety, service
 from ansible_collections.paas.hardening.plugins.module_utils._host.firewall.live import Table, differences, why
 from ansible_collections.paas.hardening.plugins.module_utils._host.firewall.rules import RULE_OPTIONS, openings_of
@@ -35,9 +36,12 @@ ARGUMENTS: Dict[str, Any] = {
     "on_refusal": {"type": "str", "choices": ["fail", "report"], "default": "fail"},
     "step": {"type": "str", "choices": [TRY, KEEP, WHOLE], "default": WHOLE},
 }
+_PACKAGE = Ref("", "Packages", "nftables")
 _TABLE = Ref("", "Firewall", f"{FAMILY} {TABLE}")
 _FILE = Ref("", "File", service.FILE)
 _UNIT = Ref("", "Unit", service.UNIT)
+_SSH = 22
+_ADMINISTRATORS = "Name your address, network or group in the rule for SSH (firewall_administrators of the role)."
 _OF_THE_KERNEL = (TRY, WHOLE)
 _OF_THE_DISK = (KEEP, WHOLE)
 
@@ -85,7 +89,8 @@ class Firewall:
 
     def _kernel_changes(self, observed: Observed) -> List[Change]:
         if observed.wanted is None:
-            return [Change(_TABLE, (opening.name,), ABSENT, "as the rule says", "nft is not installed yet") for opening in self._openings]
+            package = Change(_PACKAGE, (_PACKAGE.name,), ABSENT, "installed", "it is not part of every system")
+            return [package, *(Change(_TABLE, (opening.name,), ABSENT, "as the rule says", "nft is not installed yet") for opening in self._openings)]
         found = differences(observed.live, observed.wanted)
         return [Change(_TABLE, (name,), before, after, why((name, before, after))) for name, before, after in found]
 
@@ -106,18 +111,30 @@ class Firewall:
 
     def _lockout(self, client: Optional[safety.Client]) -> Optional[Refused]:
         """Return why the rules would lock out whoever runs us, or None."""
-        if client is None or any(opening.lets_in(client.address, "tcp", client.port) for opening in self._openings):
+        if client is None:
+            return self._nobody()
+        if any(opening.lets_in(client.address, "tcp", client.port) for opening in self._openings):
             return None
         if not self._closed and not any(first <= client.port <= last for opening in self._openings for first, last in opening.ports):
             return None
         return Refused(
             f"You come from {client.address} to port {client.port}, and no rule lets that in: you would be locked out.",
-            "Name your address, network or group in the rule for SSH (firewall_administrators of the role).",
+            _ADMINISTRATORS,
             subject="rules",
         )
 
+    def _nobody(self) -> Optional[Refused]:
+        """Return why nobody could log in any more, or None: we came another way, so that the port of SSH is not known, but a rule has its name."""
+        ways = (opening for opening in self._openings if opening.name == "ssh" or any(first <= _SSH <= last for first, last in opening.ports))
+        if not self._closed or any(opening.anywhere or opening.sources for opening in ways):
+            return None
+        return Refused("No rule lets anybody log in over SSH: none has the name ssh, and none opens port 22.", _ADMINISTRATORS, subject="rules")
+
     def apply(self, plan: Plan) -> None:
         ref = plan.changes[0].ref
+        if ref == _PACKAGE:
+            packages.install([_PACKAGE.name], "Can this host reach its package mirrors?")
+            return
         if ref == _TABLE:
             if self._step == TRY:
                 safety.arm(kernel.undoing(), self._params["rollback_after"])
