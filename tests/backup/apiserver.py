@@ -20,6 +20,14 @@ PROGRAMS = ["etcd", "kube-apiserver"]
 _READY_SECONDS = 90.0
 
 
+def linked(folder: Path) -> Path:
+    """The folder, with both programs in it, as a host has them."""
+    folder.mkdir(exist_ok=True)
+    for name in PROGRAMS:
+        (folder / name).symlink_to(builds.binary(name))
+    return folder
+
+
 @contextlib.contextmanager
 def empty_server(folder: Path, binds: bool = False, address: str = "127.0.0.1") -> Iterator[Path]:
     """Yield the kubeconfig of its administrator, until the end of the block. No controller works there but, with ``binds``, the one that binds claims."""

@@ -16,16 +16,13 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.objects.api
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, MissingDependency, NotProven, TimedOut, Unavailable
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from lab import builds
-from tests.backup.apiserver import PROGRAMS
+from tests.backup.apiserver import PROGRAMS, linked
 
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]) -> Path:
     builds.ensure(PROGRAMS, report)
-    folder = tmp_path_factory.mktemp("programs")
-    for name in PROGRAMS:
-        (folder / name).symlink_to(builds.binary(name))
-    return folder
+    return linked(tmp_path_factory.mktemp("programs"))
 
 
 @contextmanager

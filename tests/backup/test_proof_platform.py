@@ -27,7 +27,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.findings impo
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import find
 from lab import builds
-from tests.backup.apiserver import PROGRAMS, empty_server
+from tests.backup.apiserver import PROGRAMS, empty_server, linked
 from tests.backup.asking import drilled, look, refused
 from tests.backup.member import left_running
 from tests.backup.whole import KINDS, Identity, files_of, identity, opened, options_for, restored, take, values_of
@@ -147,19 +147,21 @@ def test_a_point_that_cannot_be_restored_alone_is_refused(hephy: Installed, keys
 
 
 def test_a_drill_of_the_stored_point_passes_and_knows_what_it_did_not_try(
-    keys: list[Identity], newest: str, place: Path, point: dict[str, Any], empty: Callable[[], Any]
+    keys: list[Identity], newest: str, place: Path, point: dict[str, Any], empty: Callable[[], Any], tmp_path: Path
 ) -> None:
     programs = {"client_folder": newest, "server_folder": newest}
     done = drilled(place, **programs)
     assert done.get("msg") is None
     assert (done["changed"], done["point"], done["proof"]["verdict"], len(done["untried"])) == (False, point, "pass", 2)
     with empty() as kubeconfig:
-        whole = drilled(place, **programs, empty_server=str(kubeconfig), identity_file=str(keys[1].file))
-    assert whole.get("msg") is None
-    assert whole["untried"] == []
-    print(f"drill: {len(whole['proof']['checks'])} checks, {whole['rto_seconds']}")
-    assert {"SHA-256 of the decrypted Secrets", "rows of controller"} <= {check["what"] for check in whole["proof"]["checks"]}
-    assert left_running(place) == []
+        # In a server that is given, and in one that the drill has for itself.
+        for way in ({"empty_server": str(kubeconfig)}, {"apiserver_folder": str(linked(tmp_path / "programs"))}):
+            whole = drilled(place, **programs, **way, identity_file=str(keys[1].file))
+            assert whole.get("msg") is None
+            assert whole["untried"] == []
+            print(f"drill: {len(whole['proof']['checks'])} checks, {whole['rto_seconds']}")
+            assert {"SHA-256 of the decrypted Secrets", "rows of controller"} <= {check["what"] for check in whole["proof"]["checks"]}
+            assert left_running(place) == []
 
 
 def test_a_drill_by_a_strangers_key_fails(place: Path, point: dict[str, Any], tmp_path: Path) -> None:
