@@ -72,7 +72,8 @@ class Site:
         return {name: list(run.result(FIREWALL, name).get("plan", [])) for name in hosts or self.hosts}
 
 
-@pytest.fixture(scope="session")
+# Hosts go with the file that they are for: a machine watches few of them at once (lab/requirements.py).
+@pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]) -> Iterator[Site]:
     """The hosts, up, with listeners and without a firewall."""
     with labs.hosts(["db", "node:trixie", "stranger"], report=report) as fleet:
@@ -81,14 +82,14 @@ def site(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]) -> Iterator[Servers]:
     """Three bare hosts for PostgreSQL, each with an empty disk; the third runs Debian 13."""
     with labs.hosts(["db1", "db2", "db3:trixie"], disks=1, report=report, purpose="pg") as fleet:
         yield Servers(fleet, tmp_path_factory.mktemp("pg"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]) -> Iterator[Stores]:
     """Two bare hosts for object stores, of Debian 12 and 13, each with two empty disks."""
     with labs.hosts(["s3a", "s3b:trixie"], disks=2, report=report, purpose="s3") as fleet:
@@ -98,7 +99,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], Non
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def members(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]) -> Iterator[Members]:
     """Bare hosts for etcd, each with an empty disk; the third and the fifth run Debian 13."""
     with labs.hosts(["e1", "e2", "e3:trixie", "e4", "e5:trixie"], disks=1, report=report, purpose="etcd") as fleet:
