@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.pack import Kept, Packs, PackWriter
 from ansible_collections.paas.hardening.plugins.module_utils._backup.catalogue import Damaged, Listing
 from ansible_collections.paas.hardening.plugins.module_utils._backup.continuity import log_problems
 from ansible_collections.paas.hardening.plugins.module_utils._backup.manifest import Manifest
@@ -17,7 +15,6 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.metrics imp
 from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.engine import Backup, judge, stanza_of, working_folders
 from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.kind import due, needed, parents_of, superfluous
 from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.proof import Promised, gaps, promised_of
-from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.buckets import _write
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotFound, NotProven, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.log import segment_name
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.settings import archiving
@@ -214,22 +211,3 @@ def test_numbers_are_moments_and_names_cannot_break_out(tmp_path: Path) -> None:
         check_path("relative.prom", "x")
     with pytest.raises(Invalid):
         check_path(f"{tmp_path}/file.txt", "x")
-
-
-def test_keys_that_collide_as_files_are_put_off_and_none_leads_elsewhere(tmp_path: Path) -> None:
-    (tmp_path / "content").write_bytes(b"body")
-    writer = PackWriter(str(tmp_path), "pack-1")
-    writer.add(str(tmp_path / "content"))
-    writer.close()
-    place = tmp_path / "objects"
-    place.mkdir()
-    with Packs(str(tmp_path)) as packs:
-
-        def write(key: str) -> bool:
-            return _write(packs, Kept(key.encode(), 4, "", "", 0.0, "pack-1", 0), str(place))
-
-        assert [write(key) for key in ("a", "a/b", "b/c", "b", "tab\u2409key", "a")] == [True, False, True, False, True, False]
-        assert sorted(os.listdir(place)) == ["a", "b", "tab\tkey"]
-        for key in ("../x", "/x", "a//b", ".", ""):
-            with pytest.raises(NotProven):
-                write(key)

@@ -40,7 +40,7 @@ def test_a_host_without_nft_gets_it_before_its_rules() -> None:
     ],
 )
 def test_rules_by_which_nobody_could_come_back_are_refused_with_the_remedy(rules: list[dict[str, Any]], client: safety.Client | None) -> None:
-    with pytest.raises(Refused, match="you would be locked out|No rule lets anybody log in over SSH") as refused:
+    with pytest.raises(Refused, match=r"you would be locked out|No rule lets anybody log in over SSH") as refused:
         planned(*rules, client=client)
     assert "firewall_administrators" in refused.value.hint
     assert planned(*rules, client=client, on_refusal="report") == []

@@ -12,9 +12,9 @@ import re
 import time
 from typing import Any, Dict, Iterator, List, Mapping, Tuple
 
-from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.pack import INVENTORY, Kept, Packs, read_inventory
-from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import remove_tree, told
+from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.pack import INVENTORY, Packs, read_inventory
 from ansible_collections.paas.hardening.plugins.module_utils._backup.manifest import Manifest
+from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.batches import Batches
 from ansible_collections.paas.hardening.plugins.module_utils._backup.restore.restorer import API, CONTENT, Outcome
 from ansible_collections.paas.hardening.plugins.module_utils._backup.store_keys import read_store_keys
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotFound, NotProven, Refused
@@ -38,14 +38,9 @@ ARGUMENTS: Dict[str, Any] = {
     "scratch_folder": {"type": "path", "default": "/var/tmp"},
 }
 _REMOTE = "store"
-# Objects and bytes that lie in the scratch folder at once.
-_BATCH_OBJECTS, _BATCH_BYTES = 5000, 1 << 30
 _PARALLEL = 8
-_LONGEST_KEY = 4096
 _LINE = re.compile(rb"([0-9a-f]{64})  (.+)")
 _PARTLY = "a part of it"
-# As which symbols rclone spells control characters, in keys and not in names of files.
-_CONTROLS = {**{0x2400 + number: number for number in range(1, 32)}, 0x2421: 0x7F}
 _SWITCH = (
     "Nothing uses these buckets yet: name them, and the store, to the platform (role object_storage). Types of content, older versions, tags and policies"
     " are not in a point: set again what the platform's buckets had of them."
@@ -131,37 +126,13 @@ class BucketsRestore:
         engine, bucket, begun = find(self._rclone), self._into[role], time.monotonic()
         check_access(engine, self._store, bucket, create=True)
         with self._working() as work, Packs(os.path.join(self._folder, role)) as packs:
-            waiting: Iterator[Kept] = read_inventory(self._inventory(role))
-            late: List[Kept] = []
-            while True:
-                batch = self._laid_out(packs, waiting, late, os.path.join(work, "objects"))
-                if not batch:
-                    break
-                self._upload(engine, bucket, os.path.join(work, "objects"), deadline)
+            batches, place = Batches(packs, read_inventory(self._inventory(role))), os.path.join(work, "objects")
+            while batches.lay_out(place):
+                self._upload(engine, bucket, place, deadline)
         if not self._compared(engine, role, bucket, deadline):
             wrong = "; ".join(f"{check.what}: {check.observed}, not {check.expected}" for check in self._checks[role] if check.verdict != PASS)
             raise NotProven(f"The bucket {bucket} is not what the point holds: {wrong}.", "Do not use it: run again, and look at the store.", bucket)
         self._states[role], self._seconds[role] = self._point.identifier, time.monotonic() - begun
-
-    def _laid_out(self, packs: Packs, waiting: Iterator[Kept], late: List[Kept], place: str) -> int:
-        """Lay objects out as files, so many as one batch takes; return how many. What collides there with another key (a and a/b) is put off to the next."""
-        remove_tree(place)
-        with told("made", place):
-            os.mkdir(place, 0o700)
-        count = size = 0
-        again, late[:] = list(late), []
-        for kept in _chained(again, waiting):
-            if not packs.holds(kept):
-                raise NotProven(
-                    f"The object {kept.key.decode('utf-8', 'replace')!r} is not what was stored.", "The point is torn: take an older one.", kept.pack
-                )
-            if _write(packs, kept, place):
-                count, size = count + 1, size + kept.size
-            else:
-                late.append(kept)
-            if count >= _BATCH_OBJECTS or size >= _BATCH_BYTES or len(late) >= _BATCH_OBJECTS:
-                break
-        return count
 
     def _upload(self, engine: Engine, bucket: str, place: str, deadline: Deadline) -> None:
         words = ["copy", place, f"{_REMOTE}:{bucket}", f"--transfers={_PARALLEL}", f"--checkers={_PARALLEL}", "--ignore-times"]
@@ -219,23 +190,3 @@ def _records(inventory: str) -> Iterator[ordered.Record]:
     """Yield key, size and digest of what a point has, in the order of the keys."""
     for kept in read_inventory(inventory):
         yield (kept.key, str(kept.size).encode(), kept.digest.encode())
-
-
-def _chained(first: List[Kept], rest: Iterator[Kept]) -> Iterator[Kept]:
-    yield from first
-    yield from rest
-
-
-def _write(packs: Packs, kept: Kept, place: str) -> bool:
-    """Write an object as the file that its key names; False when another one is in the way. Raises NotProven for a key that would lead elsewhere."""
-    path = os.path.join(os.fsencode(place), kept.key.decode().translate(_CONTROLS).encode())
-    if len(kept.key) > _LONGEST_KEY or any(part in (b"", b".", b"..") for part in kept.key.split(b"/")):
-        raise NotProven(f"The key {kept.key[:80]!r} is none.", "The point was not made by this collection.", kept.pack)
-    try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
-            for piece in packs.pieces(kept):
-                file.write(piece)
-    except (FileExistsError, NotADirectoryError, IsADirectoryError):
-        return False
-    return True
