@@ -163,7 +163,9 @@ class Bucket:
         place = os.path.join(self._scratch, "objects")
         make_folder(place)
         try:
-            self._ask(["copy", self._source, place, "--no-check-dest"], batch)
+            # We know what is there, so there is no question before each object; and what broke off has another sum than the store says.
+            settings = {f"RCLONE_CONFIG_{_REMOTE.upper()}_NO_HEAD_OBJECT": "true"}
+            self._ask(["copy", self._source, place, "--no-check-dest", "--inplace"], batch, settings)
             # By content, not by name: what a key is called on a file system is nobody's business.
             paths: Dict[Tuple[str, int], str] = {}
             by_md5: Dict[Tuple[str, int], Set[str]] = {}
@@ -176,10 +178,9 @@ class Bucket:
             found = [(record[0], by_md5.get((said.get(record[0], ""), int(record[1])), set())) for record in batch]
             # Two contents may be made to have one MD5.
             digests = {key: min(those) for key, those in found if len(those) == 1}
-            # Not every ETag is an MD5. We know what is there, so there is no question before each object.
+            # Not every ETag is an MD5.
             unsure = [record for record in batch if record[0] not in digests]
             if unsure:
-                settings = {f"RCLONE_CONFIG_{_REMOTE.upper()}_NO_HEAD_OBJECT": "true"}
                 digests.update(self._ask(["hashsum", "sha256", self._source, "--download"], unsure, settings))
             self._keep(listing, batch, digests, paths, sorter)
         finally:
