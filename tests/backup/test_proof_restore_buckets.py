@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -134,3 +135,20 @@ def test_a_torn_point_and_wrong_keys_bring_nothing_back(source: ObjectServer, ta
     target.secret_key = secret
     assert refused(brought_back(tmp_path, **options(tmp_path, target, names={"nobody": "x"})))[0] == "Invalid"
     assert refused(brought_back(tmp_path, **options(tmp_path, target, names={"builder": "No_Bucket"})))[0] == "Invalid"
+
+
+def test_a_disk_that_is_full_is_named_and_the_next_run_brings_all_back(source: ObjectServer, target: ObjectServer, tmp_path: Path) -> None:
+    bucket, wanted = f"full-{type(target).__name__.lower()}", {"one": bytes(400_000), "two": b"2" * 400_000}
+    source.bucket(bucket, wanted)
+    point_of(tmp_path, source, {"builder": bucket})
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(small)], check=True)
+    try:
+        reason, message = refused(brought_back(tmp_path, **options(tmp_path, target, names={"builder": "place"}, scratch_folder=str(small))))
+        assert (reason, list(small.iterdir())) == ("Unavailable", [])
+        assert "No space left on device. Make room there" in message
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+    assert brought_back(tmp_path, **options(tmp_path, target, names={"builder": "place"})).get("msg") is None
+    assert target.contents("place") == wanted

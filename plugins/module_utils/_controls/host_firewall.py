@@ -125,10 +125,10 @@ class Firewall:
 
     def _nobody(self) -> Optional[Refused]:
         """Return why nobody could log in any more, or None: we came another way, so that the port of SSH is not known, but a rule has its name."""
-        ways = (opening for opening in self._openings if opening.name == "ssh" or any(first <= _SSH <= last for first, last in opening.ports))
-        if not self._closed or any(opening.anywhere or opening.sources for opening in ways):
+        ways = (opening for opening in self._openings if opening.protocol == "tcp" and (opening.anywhere or opening.sources))
+        if not self._closed or any(way.name == "ssh" or any(first <= _SSH <= last for first, last in way.ports) for way in ways):
             return None
-        return Refused("No rule lets anybody log in over SSH: none has the name ssh, and none opens port 22.", _ADMINISTRATORS, subject="rules")
+        return Refused("No rule lets anybody log in over SSH, by the name ssh or on port 22.", _ADMINISTRATORS, subject="rules")
 
     def apply(self, plan: Plan) -> None:
         ref = plan.changes[0].ref

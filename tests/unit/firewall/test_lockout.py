@@ -37,6 +37,7 @@ def test_a_host_without_nft_gets_it_before_its_rules() -> None:
         ([rule("web", "443", "anywhere")], None),
         ([], None),
         ([{**rule("ssh", "2222"), "from": []}], None),
+        ([{**rule("tunnel", "22"), "protocol": "udp"}], None),
     ],
 )
 def test_rules_by_which_nobody_could_come_back_are_refused_with_the_remedy(rules: list[dict[str, Any]], client: safety.Client | None) -> None:

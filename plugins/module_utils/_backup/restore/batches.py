@@ -58,11 +58,12 @@ def _write(packs: Packs, kept: Kept, place: str) -> bool:
     path = os.path.join(os.fsencode(place), kept.key.decode().translate(_CONTROLS).encode())
     if len(kept.key) > _LONGEST_KEY or any(part in (b"", b".", b"..") for part in kept.key.split(b"/")):
         raise NotProven(f"The key {kept.key[:80]!r} is none.", "The point was not made by this collection.", kept.pack)
-    try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
-            for piece in packs.pieces(kept):
-                file.write(piece)
-    except (FileExistsError, NotADirectoryError, IsADirectoryError):
-        return False
+    with told("written", place):
+        try:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+                for piece in packs.pieces(kept):
+                    file.write(piece)
+        except (FileExistsError, NotADirectoryError, IsADirectoryError):
+            return False
     return True
