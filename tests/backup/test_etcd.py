@@ -66,7 +66,7 @@ def test_points_follow_each_other_and_old_ones_go(etcd: Etcd, tmp_path: Path) ->
 
 
 def test_restored_etcd_is_compared_key_by_key(programs: Programs, snapshot: Snapshot, expected: Expected, scratch: str) -> None:
-    proved = prove(programs, snapshot, expected, BUMP, scratch, Deadline(120))
+    proved = prove(programs, snapshot, lambda: expected, BUMP, scratch, Deadline(120))
     assert proved.proof.verdict == "pass", str(proved.proof)
     assert proved.proof.checks[2].observed == str(expected.revision + BUMP)
 
@@ -80,7 +80,7 @@ LIES: dict[str, Callable[[Expected], Expected]] = {
 
 @pytest.mark.parametrize("name", LIES)
 def test_proof_is_red_where_anything_differs(programs: Programs, snapshot: Snapshot, expected: Expected, scratch: str, name: str) -> None:
-    assert prove(programs, snapshot, LIES[name](expected), BUMP, scratch, Deadline(120)).proof.verdict == "fail"
+    assert prove(programs, snapshot, lambda: LIES[name](expected), BUMP, scratch, Deadline(120)).proof.verdict == "fail"
 
 
 def test_every_change_of_a_key_changes_the_content(etcd: Etcd, programs: Programs) -> None:

@@ -212,7 +212,7 @@ class Drill(Look):
             # For the time of the drill this etcd hands every Secret to whoever reaches its socket.
             place = os.path.join(above, "etcd")
             os.mkdir(place, 0o700)
-            proved = prove_etcd(programs, snapshot, expected, bump_for(time.time() - point.instant), place, deadline)
+            proved = prove_etcd(programs, snapshot, lambda: expected, bump_for(time.time() - point.instant), place, deadline)
         held = Check.equal("revision of the snapshot", str(about["revision"]), str(revision_of(programs, snapshot, deadline)))
         return Drilled((*proved.proof.checks, held), proved.seconds)
 

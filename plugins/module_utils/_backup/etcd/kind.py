@@ -75,15 +75,16 @@ class Etcd:
                 "etcd",
             )
         clock.done("save")
-        content = member.content(deadline, revision)
-        clock.done("read")
-        above = member.agreed_revision(deadline)
+
+        def live() -> Expected:
+            return Expected(member.content(deadline, revision), revision, member.agreed_revision(deadline))
+
         with scratch() as place:
-            proved = prove(programs, snapshot, Expected(content, revision, above), bump_for(time.time() - instant), place, deadline)
+            proved = prove(programs, snapshot, live, bump_for(time.time() - instant), place, deadline)
         clock.done("prove")
         if proved.proof.verdict != PASS:
             raise NotProven(f"The restored etcd is not what was live: {proved.proof}.", "The point is not published; look at the member's disk.", "etcd")
-        own = statuses[member.endpoint]
+        own, content = statuses[member.endpoint], proved.content
         about = {
             "cluster": own.cluster,
             "member": own.member,

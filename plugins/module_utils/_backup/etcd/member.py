@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from typing import Any, List, Mapping, Sequence, Tuple
+from typing import Any, Generator, List, Mapping, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.content import Content, read_content
-from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.programs import Programs, Version, read_version, run
+from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.programs import Programs, Version, printed, read_version, run
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, Unavailable
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 
@@ -112,10 +112,10 @@ class Member:
         # What changes between two pages must not be seen: without a revision, that of the first answer is taken.
         at = revision or self.agreed_revision(deadline)
 
-        def page(begin: bytes, limit: int) -> bytes:
+        def page(begin: bytes, limit: int) -> Generator[bytes, None, None]:
             flags = [f"--command-timeout={_COMMAND_TIMEOUT}s", "--write-out=protobuf"]
             asked = ["get", "--from-key", f"--limit={limit}", f"--rev={at}", "--consistency=s", "--", os.fsdecode(begin)]
-            return run([*self._command, *flags, *asked], deadline, self._folder)
+            return printed([*self._command, *flags, *asked], deadline, self._folder)
 
         return read_content(page)
 

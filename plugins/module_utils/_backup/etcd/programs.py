@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import re
+import selectors
 import shutil
 import signal
 import subprocess
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Generator, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import (
     Conflict,
@@ -37,6 +38,7 @@ _INSTALL = "Take them from the release of etcd that the cluster runs, and give t
 _VERSION = re.compile(r"version:\s*v?(\d+)\.(\d+)\.(\d+)", re.IGNORECASE)
 # Of what a program complains about no more than this is kept.
 _LONGEST_COMPLAINT = 4096
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -143,19 +145,39 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 def run(command: Sequence[str], deadline: Deadline, folder: str = "/") -> bytes:
     """Run a program to its end and return what it printed. Raises a failure that says why it did not succeed, and TimedOut at the deadline."""
+    return b"".join(printed(command, deadline, folder))
+
+
+def printed(command: Sequence[str], deadline: Deadline, folder: str = "/") -> Generator[bytes, None, None]:
+    """Run a program and yield what it prints as it comes; it is ended when nobody wants more. Raises as ``run`` does, the failure behind the last piece."""
     process = _start(command, folder, subprocess.PIPE, subprocess.PIPE)
+    late = TimedOut(f"{_title(command)} did not end within {deadline.seconds:.0f} s.", "Give it more time with etcd.timeout.", command[0])
+    complaint = b""
     try:
-        output, complaint = process.communicate(timeout=max(deadline.left, 0.1))
+        with selectors.DefaultSelector() as selector:
+            for pipe in filter(None, (process.stdout, process.stderr)):
+                selector.register(pipe, selectors.EVENT_READ)
+            while selector.get_map():
+                ready = selector.select(max(deadline.left, 0.1))
+                if not ready or deadline.left <= 0:
+                    raise late
+                for key, _events in ready:
+                    piece = os.read(key.fd, _CHUNK)
+                    if not piece:
+                        selector.unregister(key.fileobj)
+                    elif key.fileobj is process.stderr:
+                        complaint = (complaint + piece)[-_LONGEST_COMPLAINT:]
+                    else:
+                        yield piece
+        process.wait(max(deadline.left, 0.1))
     except subprocess.TimeoutExpired:
-        raise TimedOut(f"{_title(command)} did not end within {deadline.seconds:.0f} s.", "Give it more time with etcd.timeout.", command[0]) from None
+        raise late from None
     finally:
         end(process)
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
+        for pipe in filter(None, (process.stdout, process.stderr)):
+            pipe.close()
     if process.returncode != 0:
-        raise complaint_of(command, process.returncode, complaint[-_LONGEST_COMPLAINT:].decode("utf-8", "replace"))
-    return output
+        raise complaint_of(command, process.returncode, complaint.decode("utf-8", "replace"))
 
 
 def _title(command: Sequence[str]) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Iterator, List, Sequence
+from typing import Callable, Iterator, List, Sequence
 
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.content import Content
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.member import Member
@@ -41,27 +42,33 @@ class Expected:
 
 @dataclass(frozen=True)
 class Proved:
-    """What a restore showed. ``seconds`` is the time from the file to an etcd that answers."""
+    """What a restore showed. ``seconds`` is the time from the file to an etcd that answers, ``content`` what was read from that."""
 
     proof: Proof
     seconds: float
+    content: Content
 
 
-def prove(programs: Programs, snapshot: Snapshot, expected: Expected, bump: int, scratch: str, deadline: Deadline) -> Proved:
-    """Restore a snapshot into the empty folder ``scratch``, start etcd there, and compare. Raises NotProven when it cannot be restored or does not start."""
+def prove(programs: Programs, snapshot: Snapshot, expectation: Callable[[], Expected], bump: int, scratch: str, deadline: Deadline) -> Proved:
+    """Restore a snapshot into the empty folder ``scratch``, start etcd there, and compare with what ``expectation`` finds out meanwhile.
+
+    Raises NotProven when it cannot be restored or does not start, and what ``expectation`` raises.
+    """
     begun = time.monotonic()
     data = os.path.join(scratch, "data")
     restore(programs, snapshot.path, snapshot.sha256, data, bump, deadline)
     with started(programs, data, scratch, deadline) as member:
         revision = member.agreed_revision(deadline)
         seconds = time.monotonic() - begun
-        proof = compared(member, expected, revision, deadline)
-    return Proved(proof, seconds)
+        with ThreadPoolExecutor(1) as beside:
+            waiting = beside.submit(expectation)
+            content = member.content(deadline)
+            proof = compared(member, content, waiting.result(), revision, deadline)
+    return Proved(proof, seconds, content)
 
 
-def compared(member: Member, expected: Expected, revision: int, deadline: Deadline) -> Proof:
-    """Read a restored etcd, which began at ``revision``, and hold it against what it has to be."""
-    content = member.content(deadline)
+def compared(member: Member, content: Content, expected: Expected, revision: int, deadline: Deadline) -> Proof:
+    """Hold a restored etcd, which began at ``revision`` and has this content, against what it has to be."""
     checks = [
         Check("keys in the restored etcd", str(expected.content.keys), str(content.keys), _verdict(content.keys == expected.content.keys)),
         Check("SHA-256 of every key, value and revision", expected.content.digest, content.digest, _verdict(content.digest == expected.content.digest)),

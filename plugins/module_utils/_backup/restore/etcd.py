@@ -132,7 +132,7 @@ def _proved_on_a_copy(programs: Programs, data: str, copy: str, expected: Expect
     with started(programs, os.path.join(copy, "data"), copy, deadline, ["--force-new-cluster"]) as member:
         revision = member.agreed_revision(deadline)
         answered = time.monotonic()
-        return compared(member, expected, revision, deadline), answered
+        return compared(member, member.content(deadline), expected, revision, deadline), answered
 
 
 def _own_as(folder: str, live: str) -> None:
