@@ -199,7 +199,8 @@ pgbackrest --stanza=main --log-level-console=off --log-level-file=off --pg1-path
 echo 'local all all peer' > $data/hba
 $control -l $data/log -o "-c config_file=/etc/postgresql/17/main/postgresql.conf -c listen_addresses= -c archive_mode=off -c hba_file=$data/hba \\
     -c unix_socket_directories=$data -c data_directory=$data -c external_pid_file=$data/pid -c synchronous_standby_names= -c hot_standby=off -c fsync=off" start
-pg_amcheck --host=$data --all --install-missing --heapallindexed --parent-check --jobs=1 --no-strict-names
+until pg_isready --quiet --host=$data; do sleep 0.1; done
+/usr/lib/postgresql/17/bin/pg_amcheck --host=$data --all --install-missing --heapallindexed --parent-check --jobs=1 --no-strict-names
 psql -X -q -A -t -h $data -d app -c 'SELECT count(*) FROM ledger' >/dev/null
 $control -m fast stop
 /usr/lib/postgresql/17/bin/pg_checksums --check --pgdata=$data >/dev/null
@@ -208,7 +209,7 @@ rm -rf $data
 
 
 def test_a_point_takes_hardly_longer_than_by_hand(site: Archive, tmp_path: Path, share: Callable[[int, int], int], measured: Measured) -> None:
-    scale = share(2, 40)
+    scale = share(2, 100)
     site.host.run(f"{AS_POSTGRES} pgbench --initialize --quiet --scale={scale} app 2>&1", seconds=600)
     site.host.run("cat > /srv/by_hand.sh; chown postgres /srv; install -d -o postgres /srv/locks_by_hand", stdin=BY_HAND)
 

@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
@@ -200,11 +201,12 @@ def restored(
     settings = {**_SETTINGS, **_floors(judge, data), **({} if kept else {"fsync": "off"})}
     if promised.version < _SYNC_METHOD_SINCE:
         del settings["recovery_init_sync_method"]
-    read = _segments(engine, segments, data, locks, deadline)
-    with recovering_server(judge.server, judge.client, folder, data, settings, deadline) as server:
-        seconds = time.monotonic() - begun
-        checks, ended = _read_back(judge.client, server, promised, target, deadline)
-    checks += read + _pages(judge, data, promised, deadline)
+    with ThreadPoolExecutor(1) as beside:
+        with recovering_server(judge.server, judge.client, folder, data, settings, deadline) as server:
+            seconds = time.monotonic() - begun
+            reading = beside.submit(_segments, engine, segments, data, locks, deadline)
+            checks, ended = _read_back(judge.client, server, promised, target, deadline)
+        checks += reading.result() + _pages(judge, data, promised, deadline)
     return Proof(tuple(checks)), seconds, ended
 
 
