@@ -84,11 +84,18 @@ def test_who_encrypts_is_seen_in_each_entry_by_itself() -> None:
     assert content(stored, 5).encrypted_by == ("aescbc/key1", "secretbox/key2")
 
 
-@pytest.mark.parametrize("harm", ["cut", "longer", "text", "order"])
+@pytest.mark.parametrize("harm", ["cut", "longer", "text", "order", "entry", "form"])
 def test_what_is_no_page_is_refused(harm: str) -> None:
     answer = page(SMALL, b"", 1000)
     first = page({b"b": b""}, b"", 1)
-    broken = {"cut": answer[:-30], "longer": answer + b"\x12", "text": b"Error: no", "order": first + page({b"a": b""}, b"", 1)}[harm]
+    broken = {
+        "cut": answer[:-30],
+        "longer": answer + b"\x12",
+        "text": b"Error: no",
+        "order": first + page({b"a": b""}, b"", 1),
+        "entry": field(2, b"\x0a\x7fabc"),
+        "form": field(2, b"\x0babc"),
+    }[harm]
 
     def read(_begin: bytes, _limit: int) -> Generator[bytes, None, None]:
         yield from (broken[place : place + 100] for place in range(0, len(broken), 100))

@@ -75,7 +75,7 @@ def read_content(read: Reader) -> Content:
 
 
 def _fields_of(pieces: Iterator[bytes]) -> Iterator[Tuple[int, Union[int, memoryview]]]:
-    """Yield the fields of a message that comes in pieces, of which no more than a field is held. Raises NotProven for what is no message, or is cut off."""
+    """Yield the fields of a message that comes in pieces, of which no more than one is held. Raises NotProven for what is no message, or is cut off."""
     rest = b""
     try:
         for piece in pieces:
@@ -93,7 +93,7 @@ def _fields_of(pieces: Iterator[bytes]) -> Iterator[Tuple[int, Union[int, memory
         if rest:
             raise ValueError
     except ValueError:
-        raise NotProven("etcdctl answered with something that is no page of keys.", "Its version may be another than it says.", "etcd") from None
+        raise _no_page() from None
 
 
 def _key_of(entry: memoryview) -> bytes:
@@ -103,9 +103,13 @@ def _key_of(entry: memoryview) -> bytes:
             number, value, place = _field(entry, place)
             if number == _KEY and isinstance(value, memoryview):
                 return bytes(value)
-    except IndexError:
-        raise ValueError from None
+    except (IndexError, ValueError):
+        raise _no_page() from None
     return b""
+
+
+def _no_page() -> NotProven:
+    return NotProven("etcdctl answered with something that is no page of keys.", "Its version may be another than it says.", "etcd")
 
 
 def _field(message: memoryview, place: int) -> Tuple[int, Union[int, memoryview, None], int]:
