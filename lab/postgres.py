@@ -79,7 +79,8 @@ class Postgres(Server):
         # what the server sees in the base image's place, the outer ones first
         inner = {
             "/dev": "/dev",
-            "/dev/shm": "/dev/shm",
+            # a killed server leaves its shared memory behind: here it goes with the machine
+            "/run/memory": "/dev/shm",
             "/proc": "/proc",
             "/run/inner": "/run",
             "/run/scratch": "/tmp",
@@ -87,14 +88,14 @@ class Postgres(Server):
             str(self.folder / "data"): "/var/lib/postgresql",
         }
         return {
-            "run_folders": [_ROOT, "/run/inner/postgresql", "/run/inner/configuration", "/run/scratch"],
+            "run_folders": [_ROOT, "/run/inner/postgresql", "/run/inner/configuration", "/run/memory", "/run/scratch"],
             "read_only_binds": {str(self._root): _ROOT},
             "binds": {source: _ROOT + target for source, target in inner.items()},
         }
 
     def _first_start(self) -> None:
         self._inside("chown", "{}:{}".format(*self._owner()), "/run/inner/postgresql")
-        self._inside("chmod", "1777", "/run/scratch")
+        self._inside("chmod", "1777", "/run/memory", "/run/scratch")
         if (self.folder / "data" / "data" / "PG_VERSION").exists():
             return
         shutil.rmtree(self.folder / "data" / "data", ignore_errors=True)  # an initdb that broke off
