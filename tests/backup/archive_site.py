@@ -153,8 +153,10 @@ class Archive:
     def reading_once(self) -> Iterator[None]:
         """Within, pgBackRest does not try what it cannot restore once more after 15 s: that heals no file."""
         self.host.run("cp -a /etc/pgbackrest.conf /srv/whole.conf; printf '\\n[global:restore]\\njob-retry=0\\n' >> /etc/pgbackrest.conf")
-        yield
-        self.host.run("mv /srv/whole.conf /etc/pgbackrest.conf")
+        try:
+            yield
+        finally:
+            self.host.run("mv /srv/whole.conf /etc/pgbackrest.conf")
 
     def sql(self, text: str, database: str = "app") -> str:
         return self.host.run(f"{AS_POSTGRES} psql -X -q -A -t -v ON_ERROR_STOP=1 -d {database}", stdin=text).strip()

@@ -17,8 +17,11 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.fetch import Bucket
 from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.kind import proved
 from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.pack import INVENTORY, Packs, read_inventory
+from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Unavailable
+from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.rclone import find
 from lab import builds
 from tests.perf import figures
@@ -83,6 +86,24 @@ def fetched(server: ObjectServer, folder: Path, earlier: Path | None = None, end
     assert done.returncode == 0, done.stderr[-2000:]
     said: dict[str, Any] = json.loads(done.stdout)
     return said
+
+
+@pytest.mark.parametrize("size", ["10m", "30m"])
+def test_a_disk_that_is_full_is_named(server: ObjectServer, tmp_path: Path, size: str) -> None:
+    """Full by the objects as they arrive, and by the pack that they go into."""
+    server.bucket(BUCKET, {f"{number}": random.Random(number).randbytes(1 << 20) for number in range(20)})
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(small)], check=True)
+    try:
+        places = [small / name for name in ("bucket", "scratch")]
+        for place in places:
+            place.mkdir()
+        with pytest.raises(Unavailable, match="room"):
+            Bucket(find(), server.store(), BUCKET, *map(str, places), "", Deadline(60), settled_seconds=0.0).run()
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+    assert fetched(server, tmp_path / "first")["objects"] == 20
 
 
 @pytest.mark.timeout(7200)

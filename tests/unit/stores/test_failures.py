@@ -21,6 +21,7 @@ ANSWER = "operation error S3: PutObject, https response error StatusCode: {}, Re
         (ANSWER.format(404, "NoSuchBucket"), NotFound, True),
         (ANSWER.format(404, "NoSuchKey"), NotFound, False),
         (ANSWER.format(507, "XMinioStorageFull"), Refused, True),
+        ("Failed to copy: preallocate: file too big for remaining disk space", Unavailable, True),
         (ANSWER.format(507, "InsufficientStorage"), Refused, True),
         (ANSWER.format(403, "QuotaExceeded"), Refused, True),
         (ANSWER.format(400, "XMinioInvalidObjectName"), Refused, False),

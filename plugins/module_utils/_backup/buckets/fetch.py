@@ -119,13 +119,11 @@ class Bucket:
     def _take_over(self, earlier: str) -> None:
         """Link the packs of an earlier point, and believe of each object only what its bytes say."""
         inventory = os.path.join(earlier, INVENTORY) if earlier else ""
-        self._count = 0
         # What cannot be believed is fetched anew.
         with open(self._known, "wb") as known, Packs(earlier) as reader, contextlib.suppress(NotProven):
             for entry in read_inventory(inventory) if self._worth(earlier, inventory) else ():
                 if entry.lasts(self._settled_seconds) and reader.holds(entry):
                     known.write(ordered.SEPARATOR.join(entry.as_record()) + ordered.END)
-                    self._count += 1
         for name in {entry.pack for entry in read_inventory(self._known)}:
             with told("linked", os.path.join(earlier, name)):
                 os.link(os.path.join(earlier, name), os.path.join(self._folder, name))
@@ -153,7 +151,8 @@ class Bucket:
         fresh = os.path.join(self._scratch, "fresh")
         sorter = ordered.Sorter(fresh)
         # Of most objects the store says their MD5 in pages of a thousand, in a third of the time.
-        said = self._ask_all() if 2 * self._count < listing.objects else ""
+        known = sum(1 for _record in ordered.read(self._known))
+        said = self._ask_all() if 2 * known < listing.objects else ""
         batch: List[ordered.Record] = []
         sums: Dict[bytes, str] = {}
         size = 0
@@ -169,11 +168,10 @@ class Bucket:
                 sums[key] = summed[1].decode("ascii")
         self._batch(listing, batch, sums if said else None, sorter)
         sorter.finish()
-        merged, self._count = f"{self._known}.new", 0
+        merged = f"{self._known}.new"
         with open(merged, "wb") as file:
             for _key, (old, new) in ordered.aligned(ordered.read(self._known), ordered.read(fresh)):
                 file.write(ordered.SEPARATOR.join(new or old or ()) + ordered.END)
-                self._count += 1
         os.replace(merged, self._known)
 
     def _batch(self, listing: Listing, batch: List[ordered.Record], sums: Optional[Dict[bytes, str]], sorter: ordered.Sorter) -> None:

@@ -21,7 +21,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.sql 
 HEARTBEAT = "paas_hardening.heartbeat"
 # So many of its rows stay: enough to tell how far a recovery to some other moment came.
 _BEATS = 1000
-_LOOK = 0.05
+_LOOK = 0.1
 _STATE = """SELECT json_build_object(
 'version', current_setting('server_version_num')::int, 'recovery', pg_is_in_recovery(),
 'mode', current_setting('archive_mode'), 'command', current_setting('archive_command'),

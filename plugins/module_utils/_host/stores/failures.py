@@ -57,6 +57,11 @@ _TABLE: Tuple[Tuple[Tuple[str, ...], Cause], ...] = (
         Cause(Invalid, "The clocks are too far apart", "Set the clock of this host, or of the store: signed requests allow for 15 minutes."),
     ),
     (
+        # rclone lays a file out before it writes it, on our side only.
+        ("too big for remaining disk space",),
+        Cause(Unavailable, "This host has no room for what is read from the store", "Make room where the work is done, then start again: nothing is lost."),
+    ),
+    (
         ("StorageFull", "no space left", "QuotaExceeded", "InsufficientStorage", "StatusCode: 507", "disk quota exceeded", "EDQUOT", "InsufficientCapacity"),
         Cause(Refused, "The store is full, or a quota is", "Make room or raise the quota, then start again: what is done is kept."),
     ),
