@@ -32,6 +32,9 @@ GROUPS = (
     ("tests/quality",),
     ("tests/lab",),
     ("tests/platforms/test_st", "tests/platforms/test_edges", "tests/platforms/test_seed"),
+    # The longest of those that `make proof-backup` shares out by file.
+    ("tests/backup/test_proof_pgbackrest",),
+    ("tests/backup/test_proof_drycc", "tests/backup/test_proof_m", "tests/backup/test_proof_o"),
     ("tests/backup",),
     ("tests/unit/cluster",),
     ("tests/unit/playbooks",),
@@ -49,13 +52,14 @@ def interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--proof", type=pathlib.Path, help="write what was measured, and every test's outcome and seconds, to this file, as JSON")
+    parser.addoption("--proof-goes-on", action="store_true", help="add to what this file has from a run before")
     parser.addoption("--interruptions", type=int, default=2, help="how many moves of a whole platform are hit at random")
     parser.addoption("--interruption-seed", type=int, default=1, help="the same number hits them in the same way")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if not in_a_worker(config):
-        config.pluginmanager.register(Proof(config.option.proof))
+        config.pluginmanager.register(Proof(config.option.proof, config.option.proof_goes_on))
     # pytest tears its fixtures down after a KeyboardInterrupt, but dies of SIGTERM.
     signal.signal(signal.SIGTERM, interrupt)
     # Whoever starts a job in the background lets it ignore Ctrl-C, and its children with it: the tests of Ctrl-C need it heard.
@@ -95,9 +99,10 @@ class Groups(LoadScopeScheduling):
         return GROUPS[group(nodeid)][0]
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups | None:
+    """Groups, unless a way of sharing out was asked for (--dist)."""
     config.option.loadscopereorder = False
-    return Groups(config, log)
+    return Groups(config, log) if config.option.dist == "load" else None
 
 
 @pytest.fixture(scope="session")

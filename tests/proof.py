@@ -28,13 +28,15 @@ def measured_by(item: pytest.Item) -> Measured:
 
 
 class Proof:
-    """Gathers how each test of the run ended, and what it measured."""
+    """Gathers how each test of the run ended, and what it measured; when it goes on with a proof that another run began, after what that one told."""
 
-    def __init__(self, file: pathlib.Path | None) -> None:
+    def __init__(self, file: pathlib.Path | None, goes_on: bool = False) -> None:
         self._file = file
-        self._tests: dict[str, dict[str, Any]] = {}
-        self._figures: list[Figure] = []
-        self._begun = time.monotonic()
+        before = json.loads(file.read_text()) if file and goes_on else {}
+        self._tests: dict[str, dict[str, Any]] = before.get("tests", {})
+        self._figures = [Figure(**data) for data in before.get("figures", [])]
+        self._status = before.get("exit_status", 0)
+        self._begun = time.monotonic() - before.get("seconds", 0.0)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         test = self._tests.setdefault(report.nodeid, {"outcome": "passed", "seconds": 0.0})
@@ -54,7 +56,7 @@ class Proof:
             return
         outcomes = [test["outcome"] for test in self._tests.values()]
         told = {
-            "exit_status": int(exitstatus),
+            "exit_status": int(exitstatus) or self._status,
             "seconds": round(time.monotonic() - self._begun, 1),
             **{outcome: outcomes.count(outcome) for outcome in ("passed", "failed", "skipped")},
             "figures": [asdict(figure) for figure in self._figures],

@@ -231,10 +231,10 @@ plan:
       returned: always
       sample: RecoveryPoint /var/backups/paas/(new)
     field:
-      description: The kind that is taken, or V(state) of a point that goes or of something that an interrupted run left behind.
+      description: What is taken, or V(state) of a point that goes or of something that an interrupted run left behind.
       type: str
       returned: always
-      sample: kinds.etcd
+      sample: kinds.etcd.state
     before:
       description: The moment of the newest proved point, or what was there.
       type: raw
@@ -331,6 +331,12 @@ schedule:
   returned: success, with O(state=scheduled) and O(state=absent)
   type: dict
   sample: {"timer": "paas-hardening-backup-platform.timer", "enabled": true, "active": true, "next": "2026-11-23T02:30:00Z"}
+uncovered:
+  description: What RV(point) does not hold, as sentences. What a restore takes beside the point is a warning.
+  returned: success, with O(state=present)
+  type: list
+  elements: str
+  sample: ["no etcd, volumes in this point", "buckets: older versions, tags, locks and policies"]
 problems:
   description: What is damaged, contradictory, or cannot be decided; with O(state=scheduled), what is wrong with the runs so far. Each is a warning, too.
   returned: success

@@ -7,7 +7,7 @@ import io
 import json
 import secrets
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._controls import ho
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.receiver import UNIT
 from lab import processes
+from tests import labs
 from tests.backup.asking import parameters
 from tests.contract.playbook import Run, run_playbook
 from tests.quality.checkout import ROOT
@@ -58,6 +59,7 @@ threads = [threading.Thread(target=work, args=(me,)) for me in range(clients)]
 open(path, "w").write(" ".join(map(str, acknowledged)))
 """
 
+TABLE = "CREATE TABLE IF NOT EXISTS ledger (client int, number int, PRIMARY KEY (client, number));\n"
 # Runs a verb on the host as Ansible's module does, without the half minute that a play takes on a busy machine.
 DRIVER = """
 import importlib, json, os, sys
@@ -158,6 +160,11 @@ class Archive:
         finally:
             self.host.run("mv /srv/whole.conf /etc/pgbackrest.conf")
 
+    def have_ledger(self) -> None:
+        """Make the database with its table, and many rows of a client that never comes back."""
+        self.sql("CREATE DATABASE app", "postgres")
+        self.sql(TABLE + "INSERT INTO ledger SELECT 1000, n FROM generate_series(1, 50000) n;")
+
     def sql(self, text: str, database: str = "app") -> str:
         return self.host.run(f"{AS_POSTGRES} psql -X -q -A -t -v ON_ERROR_STOP=1 -d {database}", stdin=text).strip()
 
@@ -227,6 +234,15 @@ class Archive:
         play.write_text(yaml.safe_dump(plays))
         more = {"ANSIBLE_REMOTE_TEMP": "~/.ansible/tmp", "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder / "cp")}
         return run_playbook(self.folder, play, "-i", str(self.fleet.inventory), *arguments, more=more)
+
+
+@contextmanager
+def opened(folder: Path, report: Callable[[str], None]) -> Iterator[Archive]:
+    """A bare host for it, until the end of the block."""
+    with labs.hosts(["db:trixie"], report=report, purpose="pgb") as fleet:
+        made = Archive(fleet, folder)
+        made.prepare()
+        yield made
 
 
 def _source(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:

@@ -211,7 +211,7 @@ def encrypted(secret: Mapping[str, Any], recipients: list[str], place: str) -> d
     """Put a Secret into custody; return what a manifest says of it."""
     text = json.dumps({"document": "secrets of a recovery point", "secrets": [secret], "files": []}).encode()
     find_age().encrypt(text, recipients, str(Path(place) / SECRETS_FILE), Deadline(60))
-    return {"content": hashlib.sha256(text).hexdigest(), "secrets": 1, "recipients": recipients, "needs": []}
+    return {"content": hashlib.sha256(text).hexdigest(), "secrets": 1, "recipients": recipients, "files": [], "needs": []}
 
 
 def _place(stage: Stage, *names: str) -> str:

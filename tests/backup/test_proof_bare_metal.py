@@ -160,6 +160,8 @@ def test_an_empty_host_has_everything_back_by_one_playbook(lost: Lost, fresh: Po
         assert kubectl(cluster, "get", "deployment", "web", "-n", SPACE, "-o", "jsonpath={.spec.replicas}") == "0"
         again = run_playbook(tmp_path, ROOT / "playbooks/restore.yml", variables=variables).ok()
         assert again.recap()["changed"] == 0
+        # There are no files in custody, and nothing is said of any.
+        assert not [step for step in run.result("Restore")["remains_to_do"] if step.startswith("Put the files")]
 
         secrets = {
             "a Secret of the site": lost.canary,

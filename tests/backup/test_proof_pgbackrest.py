@@ -15,21 +15,17 @@ import pytest
 from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.kind import SEGMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.receiver import UNIT
 from tests import labs
-from tests.backup.archive_site import ARCHIVE, AS_POSTGRES, DATA, PASS, RECEIVED, REPOSITORY, Archive
-from tests.backup.by_hand import compared, told
+from tests.backup.archive_site import ARCHIVE, AS_POSTGRES, DATA, PASS, RECEIVED, REPOSITORY, Archive, opened
 from tests.perf import figures
 from tests.proof import Measured
 
 # Every command line there is, many times a second.
 WATCH = "while :; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' ; echo; sleep 0.05; done >> /srv/commands\n"
-TABLE = "CREATE TABLE IF NOT EXISTS ledger (client int, number int, PRIMARY KEY (client, number));\n"
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]) -> Iterator[Archive]:
-    with labs.hosts(["db:trixie"], report=report, purpose="pgb") as fleet:
-        made = Archive(fleet, tmp_path_factory.mktemp("archive"))
-        made.prepare()
+    with opened(tmp_path_factory.mktemp("archive"), report) as made:
         yield made
 
 
@@ -62,9 +58,8 @@ def test_the_roles_make_a_server_that_archives(site: Archive) -> None:
     site.sql("SELECT pg_stat_reset_shared('archiver')", "postgres")
     site.roles().ok()
     assert site.switches() > before
-    site.sql("CREATE DATABASE app", "postgres")
     assert site.sql("SELECT slot_name FROM pg_replication_slots", "postgres") == "receiver"
-    site.sql(TABLE + "INSERT INTO ledger SELECT 1000, n FROM generate_series(1, 50000) n;")
+    site.have_ledger()
 
 
 def test_one_that_is_too_old_is_refused_before_it_is_installed(tmp_path: Path, report: Callable[[str], None]) -> None:
@@ -186,44 +181,6 @@ def test_what_somebody_made_by_hand_stays_and_what_was_left_behind_goes(site: Ar
     assert by_hand in site.backups()
 
 
-# What an administrator types who proves a backup: taken, recovered to a name behind it, every index, page and checksum read.
-BY_HAND = """
-set -eu
-data=/srv/by_hand control="/usr/lib/postgresql/17/bin/pg_ctl -s -w -D /srv/by_hand"
-rm -rf $data; install -d -m 700 $data
-pgbackrest --stanza=main --log-level-console=off --log-level-file=off --type=full --start-fast --no-expire-auto backup
-psql -X -q -A -t -d postgres -c "SELECT pg_create_restore_point('by_hand'); SELECT pg_switch_wal()" >/dev/null
-pgbackrest --stanza=main --log-level-console=off --log-level-file=off check
-pgbackrest --stanza=main --log-level-console=off --log-level-file=off --pg1-path=$data --lock-path=/srv/locks_by_hand --archive-mode=off \\
-    --type=name --target=by_hand --target-action=promote restore
-echo 'local all all peer' > $data/hba
-$control -l $data/log -o "-c config_file=/etc/postgresql/17/main/postgresql.conf -c listen_addresses= -c archive_mode=off -c hba_file=$data/hba \\
-    -c unix_socket_directories=$data -c data_directory=$data -c external_pid_file=$data/pid -c synchronous_standby_names= -c hot_standby=off -c fsync=off" start
-until pg_isready --quiet --host=$data; do sleep 0.1; done
-/usr/lib/postgresql/17/bin/pg_amcheck --host=$data --all --install-missing --heapallindexed --parent-check --jobs=1 --no-strict-names
-psql -X -q -A -t -h $data -d app -c 'SELECT count(*) FROM ledger' >/dev/null
-$control -m fast stop
-/usr/lib/postgresql/17/bin/pg_checksums --check --pgdata=$data >/dev/null
-rm -rf $data
-"""
-
-
-def test_a_point_takes_hardly_longer_than_by_hand(site: Archive, tmp_path: Path, share: Callable[[int, int], int], measured: Measured) -> None:
-    scale = share(2, 100)
-    site.host.run(f"{AS_POSTGRES} pgbench --initialize --quiet --scale={scale} app 2>&1", seconds=600)
-    site.host.run("cat > /srv/by_hand.sh; chown postgres /srv; install -d -o postgres /srv/locks_by_hand", stdin=BY_HAND)
-
-    def ours(_place: Path) -> None:
-        assert well(site.keep(full_age="1s"))["point"]["kinds"]["postgres"]["kind"] == "full"
-
-    def by_hand(_place: Path) -> None:
-        site.host.run(f"{AS_POSTGRES} bash /srv/by_hand.sh", seconds=900)
-
-    times = compared(tmp_path, ours, by_hand, share(1, 5))
-    measured(told("PostgreSQL by pgBackRest", times, f"a full backup of pgbench's scale {scale}", share))
-    site.sql("DROP TABLE pgbench_accounts, pgbench_branches, pgbench_history, pgbench_tellers")
-
-
 FLIP = "import os, sys; f = open(sys.argv[1], 'r+b'); f.seek(os.path.getsize(sys.argv[1]) // 2); b = f.read(1); f.seek(-1, 1); f.write(bytes([b[0] ^ 1]))"
 CUT = "import os, sys; os.truncate(sys.argv[1], os.path.getsize(sys.argv[1]) // 2)"
 ZERO = "import os, sys; n = os.path.getsize(sys.argv[1]); open(sys.argv[1], 'r+b').write(bytes(n))"
@@ -316,19 +273,14 @@ def test_a_moment_comes_back_in_a_new_place(site: Archive) -> None:
 def test_no_acknowledged_commit_is_lost_with_a_receiver(
     site: Archive, share: Callable[[int, int], int], measured: Measured, report: Callable[[str], None]
 ) -> None:
-    alone = site.throughput()
     runs, total, lost = share(2, 100), 0, 0
     for number in range(runs):
         site.receive()
-        if not number:
-            both = site.throughput()
-            note = f"{alone:.0f} a second alone, {both:.0f} with it"
-            measured(figures.told("transactions with a synchronous receiver", both / alone, "times", note))
         well(site.keep())
         site.sql("TRUNCATE ledger")
         site.host.run("rm -f /srv/out/acknowledged; install -d -o postgres /srv/out")
         site.host.run("systemd-run --quiet --unit=clients --uid=postgres python3 /srv/ledger.py 32 20 /srv/out/acknowledged")
-        time.sleep(3 + number % 5 * 0.7)
+        time.sleep(2 + number % 5 * 0.7)
         site.erase()
         site.host.run(f"for n in $(seq 200); do test -s /srv/out/acknowledged && break; sleep 0.2; done; systemctl stop {UNIT}; true")
         acknowledged = [int(word) for word in site.host.run("cat /srv/out/acknowledged").split()]

@@ -15,7 +15,7 @@ from lab import builds
 from tests import labs
 from tests.backup.archive_site import DATA, PASS
 from tests.backup.bucket_site import BUCKET, FOLDER, KEYS, Bucketed
-from tests.backup.test_proof_pgbackrest import TABLE, WATCH, reason, well
+from tests.backup.test_proof_pgbackrest import WATCH, reason, well
 from tests.perf import figures
 from tests.proof import Measured
 
@@ -50,8 +50,7 @@ def test_the_roles_archive_to_the_bucket_and_say_what_is_wrong_before(site: Buck
     assert site.secret not in run.output + done.output + again.output
     assert site.passphrase not in run.output + done.output + again.output
     assert any(key.startswith(f"{FOLDER}/archive/main/17-1/") for key in site.listed())
-    site.sql("CREATE DATABASE app", "postgres")
-    site.sql(TABLE + "INSERT INTO ledger SELECT 1000, n FROM generate_series(1, 50000) n;")
+    site.have_ledger()
 
 
 def test_a_point_in_the_bucket_is_taken_proved_drilled_and_encrypted(site: Bucketed, measured: Measured) -> None:

@@ -301,7 +301,7 @@ def test_secrets_come_back_by_a_key_that_was_brought(tmp_path: Path) -> None:
     def fill(place: Path) -> Mapping[str, Any]:
         find_age().encrypt(text, [key.recipient for key in keys], str(place / "secrets.json.age"), Deadline(60))
         digest = subprocess.run(["sha256sum"], input=text, capture_output=True, check=True).stdout.split()[0].decode()
-        return {"content": digest, "secrets": 1, "recipients": [key.recipient for key in keys]}
+        return {"content": digest, "secrets": 1, "recipients": [key.recipient for key in keys], "files": ["/etc/kubernetes/encryption.yaml"]}
 
     point = published(tmp_path, "secrets", fill)
     target = tmp_path / "brought"
@@ -314,6 +314,7 @@ def test_secrets_come_back_by_a_key_that_was_brought(tmp_path: Path) -> None:
     assert done.get("msg") is None, done
     assert done["proof"]["verdict"] == "pass"
     assert canary not in json.dumps(done)
+    assert [step.split()[0] for step in done["remains_to_do"]] == ["Give", "Put", "Remove"]
     fresh = Path(f"{target}.restored-{point.identifier}")
     kept = json.loads((fresh / "secrets/deis/database-creds.json").read_text())
     assert kept["data"]["password"] == canary

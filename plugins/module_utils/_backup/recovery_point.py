@@ -14,6 +14,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.kin
 from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.kind import Buckets
 from ansible_collections.paas.hardening.plugins.module_utils._backup.catalogue import Catalogue, Damaged, Listing, Writer
 from ansible_collections.paas.hardening.plugins.module_utils._backup.continuity import etcd_problems, log_problems
+from ansible_collections.paas.hardening.plugins.module_utils._backup.coverage import uncovered
 from ansible_collections.paas.hardening.plugins.module_utils._backup.custody.kind import ARGUMENTS as SECRETS_ARGUMENTS
 from ansible_collections.paas.hardening.plugins.module_utils._backup.custody.kind import Custody
 from ansible_collections.paas.hardening.plugins.module_utils._backup.duration import seconds_of
@@ -206,7 +207,7 @@ class RecoveryPoint:
             before: Any = moment(newest.instant) if newest else ABSENT
             why = f"the newest proved point is older than {_age(self._max_age)}" if newest else "there is no proved point"
             for name in sorted(self._wanted):
-                changes.append(Change(self._ref(_POINT, _COMING), ("kinds", name), before, "restored and compared", why))
+                changes.append(Change(self._ref(_POINT, _COMING), ("kinds", name, "state"), before, "restored and compared", why))
         for name in observed.listing.leftovers:
             changes.append(Change(self._ref(_LEFTOVER, name), ("state",), "left behind", ABSENT, "an interrupted run did not come to its end"))
         for decision in reversed(self._decisions(observed)):
@@ -247,6 +248,7 @@ class RecoveryPoint:
             "rpo_seconds": round(time.time() - newest.instant) if newest else -1,
             "rto_seconds": _restored_in(newest) if newest else -1.0,
             "retention": [{"identifier": entry.identifier, "kept": entry.kept, "reasons": list(entry.reasons)} for entry in decisions],
+            "uncovered": uncovered(newest.kinds, KINDS) if newest else [],
             "problems": problems,
             "findings": [self._finding(first, point, newest, plan, enforced).as_data()],
             "proof": _proof_of(newest, self._wanted).as_data() if newest else Proof().as_data(),

@@ -87,8 +87,9 @@ def test_server_programs_that_are_too_old_are_refused(tmp_path: Path) -> None:
     assert find_server(folder, 110001).folder == folder
     with pytest.raises(Refused, match="of PostgreSQL 11, the database of 15: too old"):
         find_server(folder, 150018)
-    with pytest.raises(Refused, match=r"of PostgreSQL 11\.22, the database of 11\.23: too old"):
+    with pytest.raises(Refused, match=r"of PostgreSQL 11\.22, the database of 11\.23: too old") as refused:
         find_server(folder, 110023)
+    assert "Install those of 11.23 or newer (Debian: postgresql-11" in refused.value.hint
     with pytest.raises(Refused, match=r"of PostgreSQL 9\.6, older than 10"):
         find_server(programs(tmp_path / "96", "9.6.24"))
     with pytest.raises(MissingDependency, match="initdb and postgres are not in"):

@@ -115,6 +115,16 @@ def test_platforms_of_the_playbook_and_of_the_modules_are_those_of_the_tables() 
         assert arguments(module)["platform"]["choices"] == sorted(PLATFORMS)
 
 
+@pytest.mark.parametrize("name", ["restore", "restore_drill"])
+def test_a_playbook_of_one_module_reaches_all_of_its_options(name: str) -> None:
+    (play,) = read(ROOT / f"playbooks/{name}.yml")
+    known = read(ROOT / f"playbooks/{name}.meta.yml")["argument_specs"][name]["options"]
+    (given,) = [task[f"paas.hardening.workflow_{name}"] for task in play["tasks"] if f"paas.hardening.workflow_{name}" in task]
+    options = set(documentation(f"workflow_{name}"))
+    assert set(given) == options
+    assert {f"{name}_{option}" for option in options} <= set(known)
+
+
 def arguments(module: str) -> dict[str, Any]:
     """The argument specification that the module and its action plugin really use."""
     plugin = importlib.import_module(f"{PLUGINS}.action.{module}")

@@ -48,6 +48,8 @@ from ansible_collections.paas.hardening.plugins.module_utils._host.databases.str
 
 # What a database's folder in a point holds beside the dump: what the restored dump was seen to hold.
 HELD = "held.json"
+# pg_dump knows one database.
+_LEFT_OUT = "roles with their passwords, settings of the server, and databases that are not the platform's"
 DUMP = "dump"
 ARGUMENTS: Dict[str, Any] = {
     "engine": {"type": "str", "choices": [DUMP, ARCHIVE], "default": DUMP},
@@ -134,6 +136,7 @@ class Postgres:
                 "server": self._site.platform.database.bundled.name,
                 "version": version_name(version),
                 "databases": about,
+                "left_out": _LEFT_OUT,
             },
             tools={"pg_dump": version_name(client.version), "postgres": version_name(there.version)},
             instant=instant,

@@ -109,6 +109,7 @@ class SecretsRestore:
     def outcome(self) -> Outcome:
         record = self._found.record if self._found.fresh else None
         fresh = self._place.fresh
+        files = (f"Put the files of {fresh}/files where they belong on their host.",) if self._point.kinds["secrets"]["files"] else ()
         return Outcome(
             (fresh,),
             record.proof() if record else Proof(),
@@ -117,7 +118,7 @@ class SecretsRestore:
             "",
             (
                 f"Give the Secrets to the cluster after the namespaces and before the workloads: kubectl apply --server-side --recursive -f {fresh}/secrets",
-                f"Put the files of {fresh}/files where they belong on their host.",
+                *files,
                 f"Remove {fresh} and take the key away when that is done.",
             ),
         )

@@ -93,7 +93,8 @@ def refuse_older(what: str, folder: str, version: int, source: int, option: str)
     same = version_major(version) == version_major(source)
     if version_major(version) < version_major(source) or (same and version < source):
         mine, its = (_release(number) if same else version_name(number) for number in (version, source))
-        raise Refused(f"The {what} in {folder} are of PostgreSQL {mine}, the database of {its}: too old.", _INSTALL.format(version_name(source)), option)
+        hint = f"Install those of {its} or newer (Debian: postgresql-{version_name(source)}; its own cluster need not run), or give the folder that holds them."
+        raise Refused(f"The {what} in {folder} are of PostgreSQL {mine}, the database of {its}: too old.", hint, option)
 
 
 def _release(version: int) -> str:
