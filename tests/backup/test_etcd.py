@@ -12,15 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.paas.hardening.plugins.module_utils._backup.catalogue import Catalogue
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.content import Content
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.programs import Programs
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.proof import Expected, prove
 from ansible_collections.paas.hardening.plugins.module_utils._backup.etcd.snapshot import Snapshot, read_snapshot, restore
+from ansible_collections.paas.hardening.plugins.module_utils._backup.signature import read_keys
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, NotProven, Refused
+from ansible_collections.paas.hardening.plugins.module_utils._core.progress import EVERY
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
-from tests.backup.asking import backup, key_file, look, refused
+from tests.backup.asking import backup, key_file, look, options_for, refused
 from tests.backup.forgeries import TORN
 from tests.backup.member import BUMP, Etcd, left_running, member_of
+from tests.contract.playbook import run_playbook, start_playbook
 from tests.perf import figures
 from tests.proof import Measured
 
@@ -48,6 +52,21 @@ def test_a_point_is_taken_once_and_then_nothing_runs(etcd: Etcd, tmp_path: Path)
     assert again["point"] == done["point"]
     found = look(tmp_path, verify="all", interval="1h")
     assert (found["changed"], found["problems"], found["newest"]) == (False, [], done["point"])
+
+
+def test_a_play_that_takes_long_tells_so_while_it_goes_on(etcd: Etcd, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    play = tmp_path / "play.yml"
+    task = {"paas.hardening.workflow_backup": options_for(tmp_path, etcd.options())}
+    play.write_text(json.dumps([{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [{"name": "Take", **task}]}]))
+    with Catalogue(str(repository), read_keys(key_file(tmp_path), [], str(repository))).writing(Deadline(5)):
+        running = start_playbook(tmp_path, play)
+        # It waits for us, for longer than nothing is said.
+        time.sleep(EVERY + 4)
+    told = running.wait().ok()
+    assert f"workflow_backup: RecoveryPoint {repository}/(new) (1" in told.output
+    assert told.result("Take")["changed"]
+    assert "workflow_backup: " not in run_playbook(tmp_path, play).ok().output
 
 
 def test_points_follow_each_other_and_old_ones_go(etcd: Etcd, tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.arguments imp
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Failure, Invalid, NotFound, NotProven
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Check, Proof
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Plan
+from ansible_collections.paas.hardening.plugins.module_utils._core.progress import so_far
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Look, Verb
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import find as find_client
@@ -147,7 +148,10 @@ class Drill(Look):
         unknown = sorted(set(wanted) - set(self._drills))
         if unknown:
             raise NotProven(f"The point {point.identifier} has {', '.join(unknown)}, which is not known here.", "A newer collection made it.", point.identifier)
-        found = {kind: self._drills[kind](point, os.path.join(folder, kind), deadline) for kind in wanted}
+        found: Dict[str, Drilled] = {}
+        for number, kind in enumerate(wanted, 1):
+            so_far(f"{kind} is restored, and compared: {number} of {len(wanted)}")
+            found[kind] = self._drills[kind](point, os.path.join(folder, kind), deadline)
         return Observed(time.time(), point, found)
 
     def _point(self) -> Manifest:

@@ -39,6 +39,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._core.arguments imp
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Forbidden, Invalid, NotProven
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Finding, Proof, Source, status_of
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
+from ansible_collections.paas.hardening.plugins.module_utils._core.progress import so_far
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._core.run import Verb
 
@@ -292,7 +293,8 @@ class RecoveryPoint:
         self._site.forget()
         with writer.stage() as stage:
             taken: Dict[str, Taken] = {}
-            for name in (kind for kind in KINDS if kind in self._wanted):
+            for number, name in enumerate((kind for kind in KINDS if kind in self._wanted), 1):
+                so_far(f"{name} is taken, and restored for its proof: {number} of {len(self._wanted)}")
                 folder = os.path.join(stage.folder, name)
                 os.mkdir(folder, 0o700)
                 taken[name] = self._kinds[name].take(folder, writer.scratch)

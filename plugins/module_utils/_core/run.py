@@ -13,10 +13,11 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Protocol, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Protocol, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Failure, NotProven, is_of_system, of_system
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import Change, Plan
+from ansible_collections.paas.hardening.plugins.module_utils._core.progress import Say, so_far, telling
 from ansible_collections.paas.hardening.plugins.module_utils._core.redact import scrub
 
 # How often a conflicting write is planned anew, and how often a rollout may bring up something new to do.
@@ -80,11 +81,17 @@ class Verb:
     secrets: Callable[[Mapping[str, Any]], List[str]] = _no_more_secrets
 
 
-def run(open_job: Opener, params: Mapping[str, Any], check: bool, diff: bool) -> Dict[str, Any]:
+def run(open_job: Opener, params: Mapping[str, Any], check: bool, diff: bool, say: Optional[Say] = None) -> Dict[str, Any]:
     """Run a verb and return the result as Ansible wants it. A failure is returned too, with ``failed``, ``msg`` and ``failure``.
 
-    In check mode everything up to the plan runs, and the probes; nothing is written. This is the only place that knows of check mode.
+    In check mode everything up to the plan runs, and the probes; nothing is written. This is the only place that knows of check mode. ``say`` is told how
+    far work has come that takes long.
     """
+    with telling(say):
+        return _run(open_job, params, check, diff)
+
+
+def _run(open_job: Opener, params: Mapping[str, Any], check: bool, diff: bool) -> Dict[str, Any]:
     written: List[Plan] = []
     try:
         job = open_job(params)
@@ -189,6 +196,7 @@ def _write(job: Job, observed: Any, plan: Plan, written: List[Plan]) -> Tuple[An
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             for piece in plan.pieces():
+                so_far(str(piece.changes[0].ref))
                 job.apply(piece)
                 pieces.append(piece)
                 written.append(piece)

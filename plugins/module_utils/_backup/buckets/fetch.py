@@ -20,6 +20,7 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 from ansible_collections.paas.hardening.plugins.module_utils._backup.buckets.pack import INVENTORY, PACK, Kept, Packs, PackWriter, read_inventory
 from ansible_collections.paas.hardening.plugins.module_utils._backup.durable import files_below, make_folder, remove_tree, told
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotProven, Refused
+from ansible_collections.paas.hardening.plugins.module_utils._core.progress import counted
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores import ordered
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.listing import Listing, list_bucket
@@ -198,6 +199,7 @@ class Bucket:
             if unsure:
                 digests.update(self._ask(["hashsum", "sha256", self._source, "--download"], unsure, settings))
             self._keep(listing, batch, digests, paths, sorter)
+            counted(f"objects of {self._bucket} that are new", self._fetched_objects)
         finally:
             remove_tree(place)
 

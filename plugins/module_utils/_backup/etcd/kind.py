@@ -18,6 +18,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.kind import
 from ansible_collections.paas.hardening.plugins.module_utils._backup.needs import encryption_key
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Invalid, NotProven, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS
+from ansible_collections.paas.hardening.plugins.module_utils._core.progress import so_far
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 
 FILE = "snapshot.db"
@@ -65,6 +66,7 @@ class Etcd:
         instant = time.time()
         agreed = member.agreed_revision(deadline)
         path = os.path.join(folder, FILE)
+        so_far("the snapshot of etcd is saved")
         member.save(path, deadline)
         snapshot = read_snapshot(path)
         revision = revision_of(programs, snapshot, deadline)
@@ -75,6 +77,7 @@ class Etcd:
                 "etcd",
             )
         clock.done("save")
+        so_far("the snapshot of etcd is restored, and every key compared")
 
         def live() -> Expected:
             return Expected(member.content(deadline, revision), revision, member.agreed_revision(deadline))

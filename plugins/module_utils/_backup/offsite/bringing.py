@@ -21,6 +21,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.retention i
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotFound, NotProven, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Check, Proof
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Plan, Ref
+from ansible_collections.paas.hardening.plugins.module_utils._core.progress import counted
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 
 _API, _POINT = "paas.hardening/v1", "RecoveryPoint"
@@ -176,7 +177,8 @@ class Bringing:
             if needed > free_bytes(self._catalogue.folder):
                 raise Refused(f"{self._catalogue.folder} has no room for {needed} bytes.", "Give a folder on a larger file system.", "repository")
             with writer.stage(point.identifier) as stage:
-                for file in point.files:
+                for number, file in enumerate(point.files):
+                    counted(f"files of {point.identifier} that are here", number, len(point.files))
                     self._bring(there, writer, stage, file)
                 writer.publish(stage, point)
 

@@ -16,6 +16,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.durable imp
 from ansible_collections.paas.hardening.plugins.module_utils._backup.manifest import Manifest, StoredFile
 from ansible_collections.paas.hardening.plugins.module_utils._backup.offsite.there import Blob, Place, There, contents_of, ignore
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Failure, NotProven
+from ansible_collections.paas.hardening.plugins.module_utils._core.progress import counted
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.scratch import private_folder
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.objects_api import COMPLIANCE, Lock, Protection
@@ -86,7 +87,9 @@ class Sender:
         lock = self._locking.of(there.protection, there.now)
         settled = {file.sha256 for copy in there.copies for file in copy.point.files}
         copy = there.copy_of(point.identifier)
-        for file in contents_of(point):
+        files = contents_of(point)
+        for number, file in enumerate(files):
+            counted(f"files of {point.identifier} that are there", number, len(files))
             blob = self.fitting(there, file.sha256)
             if copy is not None and blob is None and file.sha256 in there.blobs:
                 # A point that counts already may stand on what was sent before somebody asked for encryption.

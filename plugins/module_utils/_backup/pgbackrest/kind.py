@@ -42,6 +42,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.pgbackrest.
 from ansible_collections.paas.hardening.plugins.module_utils._backup.wal import Position
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotProven, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Check, Proof
+from ansible_collections.paas.hardening.plugins.module_utils._core.progress import so_far
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.scratch import private_folder
 from ansible_collections.paas.hardening.plugins.module_utils._host.postgres.log import lsn_of
@@ -104,14 +105,17 @@ class Archived:
         stanza = self._tidied(engine, stanza, listing, deadline)
         clock.done("look")
         mark = f"{listing.identity[:12]}-{secrets.token_hex(6)}"
+        so_far("pgBackRest makes a backup")
         made = self._backed_up(engine, stanza, mark, deadline)
         clock.done("backup")
         promise = server.promise(mark, deadline)
         clock.done("archive")
         promised = _promised(made, promise, state, stanza, self._rows)
+        so_far("the log is looked for in the archive")
         names, holes = self._archive(engine, promised, engine.read(deadline), deadline)
         write_file(os.path.join(folder, SEGMENTS), "".join(f"{name}\n" for name in names).encode())
         clock.done("continuity")
+        so_far("pgBackRest restores, and every page and index is read")
         proof, seconds, ended = self._proved(engine, promised, names, deadline)
         clock.done("prove")
         if proof.verdict != PASS:

@@ -27,6 +27,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.postgres.so
 from ansible_collections.paas.hardening.plugins.module_utils._backup.site import Site
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Conflict, Invalid, NotProven, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Check, Proof
+from ansible_collections.paas.hardening.plugins.module_utils._core.progress import so_far
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import Client
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import find as find_client
@@ -108,6 +109,7 @@ class Postgres:
             for role, entered in databases.items():
                 place = os.path.join(folder, role)
                 os.mkdir(place, 0o700)
+                so_far(f"the database {role} is dumped")
                 wanted[role] = dumped(client, entered, place, deadline)
             clock.done("dump")
         proofs = self._prove(there, client, wanted, deadline)
@@ -178,6 +180,7 @@ def proved_in(
     with scratch_server(there, client, place, account, deadline) as server:
         began = time.monotonic() - begun
         for role, (made, expected) in wanted.items():
+            so_far(f"the database {role} is restored, and compared")
             proved = prove(client, made, expected, server, role, deadline)
             # The first has to wait for the server.
             found[role] = replace(proved, seconds=proved.seconds + (began if not found else 0.0))

@@ -20,6 +20,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.store_keys 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotFound, NotProven, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import PASS, Check, Proof
 from ansible_collections.paas.hardening.plugins.module_utils._core.plan import ABSENT, Change, Ref
+from ansible_collections.paas.hardening.plugins.module_utils._core.progress import counted, so_far
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.scratch import private_folder
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores import ordered
@@ -127,8 +128,12 @@ class BucketsRestore:
         check_access(engine, self._store, bucket, create=True)
         with self._working() as work, Packs(os.path.join(self._folder, role)) as packs:
             batches, place = Batches(packs, read_inventory(self._inventory(role))), os.path.join(work, "objects")
-            while batches.lay_out(place):
+            sent, objects = 0, int(self._about[role]["objects"])
+            for count in iter(lambda: batches.lay_out(place), 0):
                 self._upload(engine, bucket, place, deadline)
+                sent += count
+                counted(f"objects in the bucket {bucket}", sent, objects)
+        so_far(f"the bucket {bucket} is read, and compared")
         if not self._compared(engine, role, bucket, deadline):
             wrong = "; ".join(f"{check.what}: {check.observed}, not {check.expected}" for check in self._checks[role] if check.verdict != PASS)
             raise NotProven(f"The bucket {bucket} is not what the point holds: {wrong}.", "Do not use it: run again, and look at the store.", bucket)

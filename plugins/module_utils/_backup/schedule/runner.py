@@ -56,7 +56,7 @@ def _once(options: Dict[str, Any], folder: str, metrics: str) -> int:
     begun = replace(before, began=time.time(), ended=0.0, outcome=RUNNING, changed=False, message="")
     lines = _note(folder, begun)
     try:
-        result = run(RecoveryPoint, options, check=False, diff=False)
+        result = run(RecoveryPoint, options, check=False, diff=False, say=_say_now)
     except SystemExit:
         stopped = replace(begun, ended=time.time(), outcome=FAILED, message=_STOPPED)
         _note(folder, stopped)
@@ -106,6 +106,12 @@ def _stop(number: int, frame: Any) -> None:
     raise SystemExit(128 + number)
 
 
+def _say_now(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def _say(lines: List[str], status: int) -> int:
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    for line in lines:
+        _say_now(line)
     return status

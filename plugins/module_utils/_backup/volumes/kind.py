@@ -19,6 +19,7 @@ from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.eng
 from ansible_collections.paas.hardening.plugins.module_utils._backup.volumes.walk import SILLY, SOCKET, Entry, Stamp
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Forbidden, Invalid, NotProven, Refused
 from ansible_collections.paas.hardening.plugins.module_utils._core.findings import FAIL, PASS, Check, Proof
+from ansible_collections.paas.hardening.plugins.module_utils._core.progress import so_far
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 
 STORE = "restic"
@@ -110,6 +111,7 @@ class Volumes:
         instant = time.time()
         about: Dict[str, Dict[str, Any]] = {}
         for number, source in enumerate(self._folders):
+            so_far(f"the folder {source} is kept")
             with scratch() as place:
                 about[source] = self._kept(engine, store, source, folder, number, place, deadline)
         clock.done("keep")
@@ -119,6 +121,7 @@ class Volumes:
         checks: List[Check] = []
         with scratch() as place:
             for source, kept in about.items():
+                so_far(f"the folder {source} is restored, and compared")
                 target = os.path.join(place, str(kept["number"]))
                 restore(engine, folder, source, kept, target, deadline)
                 checks += compare(folder, source, kept, target)

@@ -17,11 +17,12 @@ from functools import partial
 from typing import List, Mapping, Sequence, Set, Tuple
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import Invalid, NotFound, Refused
+from ansible_collections.paas.hardening.plugins.module_utils._core.progress import counted
 from ansible_collections.paas.hardening.plugins.module_utils._core.retry import Deadline
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases import programs, target
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import Client, Session
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.failures import translate
-from ansible_collections.paas.hardening.plugins.module_utils._host.databases.proof import Progress, silent
+from ansible_collections.paas.hardening.plugins.module_utils._host.databases.proof import Progress
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.server import Server
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.settings import READ_ONLY, own_settings
 
@@ -61,7 +62,7 @@ class Dump:
         return os.path.join(self.folder, _CONTENT)
 
 
-def dump(client: Client, source: Server, folder: str, progress: Progress = silent, jobs: int = 1, moment: str = "", patience: float = PATIENCE) -> Dump:
+def dump(client: Client, source: Server, folder: str, progress: Progress = counted, jobs: int = 1, moment: str = "", patience: float = PATIENCE) -> Dump:
     """Dump a database into a folder of our own (0700), at one moment: that of a ``proof.snapshot`` if its name is given, or that of its start.
 
     Neither owners nor privileges are dumped: in the target everything belongs to the one role that the platform logs in as, and the roles that had been granted
@@ -163,7 +164,7 @@ def wanted_entries(entries: Sequence[str], extensions: Set[str], schemas: Set[st
     return wanted
 
 
-def restore(client: Client, made: Dump, into: Server, owner: str = "", jobs: int = 2, progress: Progress = silent, patience: float = PATIENCE) -> bool:
+def restore(client: Client, made: Dump, into: Server, owner: str = "", jobs: int = 2, progress: Progress = counted, patience: float = PATIENCE) -> bool:
     """Restore a dump into an empty database, and gather its statistics. False when this very dump had been restored there already.
 
     ``into`` enters as the database's owner, or as a member of ``owner``, to whom everything will belong. What our own interrupted restore left is removed

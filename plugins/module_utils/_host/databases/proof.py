@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 
+from ansible_collections.paas.hardening.plugins.module_utils._core.progress import counted
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.client import Client, Session
 from ansible_collections.paas.hardening.plugins.module_utils._host.databases.content import (
     Content,
@@ -33,10 +34,6 @@ Progress = Callable[[str, int, int], None]
 # Seconds for one table or all large objects.
 _PATIENCE = 6 * 3600.0
 _ONE_MOMENT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-
-
-def silent(_what: str, _done: int, _total: int) -> None:
-    """Show no progress."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def snapshot(client: Client, server: Server) -> Iterator[str]:
         yield str(session.query("SELECT pg_export_snapshot() AS name")[0]["name"])
 
 
-def fingerprint(client: Client, server: Server, jobs: int = 2, moment: str = "", progress: Progress = silent) -> Fingerprint:
+def fingerprint(client: Client, server: Server, jobs: int = 2, moment: str = "", progress: Progress = counted) -> Fingerprint:
     """Compute the fingerprint of a database at one moment: that of a ``snapshot`` if its name is given, or now. Reads every row, ``jobs`` tables at a time.
 
     The role needs the right to read everything. Sequences and definitions have no past: they are as they are now. Raises what Client.session raises.

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.errors import NotProven, Refused
+from ansible_collections.paas.hardening.plugins.module_utils._core.progress import counted
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores import ordered
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.failures import Complaint
 from ansible_collections.paas.hardening.plugins.module_utils._host.stores.inventory import Inventory, Pair, Plan, verdict_of
@@ -315,6 +316,7 @@ class _Move:
         return os.path.join(self.scratch, name)
 
     def _tell(self, step: Step) -> None:
+        counted(f"{step.name} {self.buckets[_SOURCE]}, pass {step.number}, objects", step.objects, step.all_objects)
         if self.progress is not None:
             self.progress(step)
 
