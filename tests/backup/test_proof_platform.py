@@ -7,8 +7,9 @@ import os
 import random
 import shutil
 import signal
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -290,11 +291,17 @@ def test_flipped_and_missing_files_of_a_point_are_named(hephy: Installed, keys: 
     assert look(tmp_path, verify="all")["problems"] == []
 
 
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A folder of one test, which the account of a scratch server reaches, too."""
+    with tempfile.TemporaryDirectory(prefix="paas-hardening-killed-", dir="/var/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 def test_killed_at_any_moment_the_point_before_counts_and_the_next_run_heals(
-    hephy: Installed, sown: Sown, keys: list[Identity], newest: str, tmp_path: Path, share: Callable[[int, int], int]
+    hephy: Installed, sown: Sown, keys: list[Identity], newest: str, tmp_path: Path, scratch: Path, share: Callable[[int, int], int]
 ) -> None:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
     postgres = {"client_folder": newest, "server_folder": newest, "scratch_folder": str(scratch)}
     options = options_for(tmp_path, hephy, keys, max_age="1s", postgres=postgres)
     first = take(options)["point"]
