@@ -37,14 +37,16 @@ class InProcessAction(ActionBase):  # type: ignore[misc]
         if not self._local(variables):
             return dict(self._execute_module(task_vars=variables, wrap_async=self._task.async_val))
         validation, params = self.validate_argument_spec(argument_spec=self.verb.arguments)
-        result = run(self.verb.begin, params, check=self._task.check_mode, diff=self._task.diff, say=self._tell)
+        secrets = validation._no_log_values | set(self.verb.secrets(params))
+
+        def tell(line: str) -> None:
+            # Standard output may be of a callback that nobody else may write to.
+            self._display.display(f"{self._task.action.rpartition('.')[2]}: {remove_values(line, secrets)}", stderr=True)
+
+        result = run(self.verb.begin, params, check=self._task.check_mode, diff=self._task.diff, say=None if self._task.no_log else tell)
         for warning in result.pop("warnings", ()):
             self._display.warning(warning)
-        return dict(remove_values(result, validation._no_log_values | set(self.verb.secrets(params))))
-
-    def _tell(self, line: str) -> None:
-        # Standard output may be of a callback that nobody else may write to.
-        self._display.display(f"{self._task.action.rpartition('.')[2]}: {line}", stderr=True)
+        return dict(remove_values(result, secrets))
 
     def _local(self, variables: Mapping[str, Any]) -> bool:
         """Tell whether the module would run on this machine, as this user, with this interpreter and environment: then so may we."""

@@ -14,7 +14,7 @@ def run_module(verb: Verb) -> None:
     """Parse the arguments, run the verb, and end the process with its result."""
     module = AnsibleModule(argument_spec=verb.arguments, supports_check_mode=True)
     module.no_log_values.update(verb.secrets(module.params))
-    result = run(verb.begin, module.params, check=module.check_mode, diff=module._diff, say=module.log)
+    result = run(verb.begin, module.params, check=module.check_mode, diff=module._diff, say=None if module.no_log else module.log)
     for warning in result.pop("warnings", ()):
         module.warn(warning)
     if result.pop("failed", False):

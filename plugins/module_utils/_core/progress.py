@@ -16,6 +16,8 @@ from typing import Callable, Iterator, List, Optional
 Say = Callable[[str], None]
 # Seconds between two lines, and between two that say the same.
 EVERY, AGAIN = 10.0, 60.0
+# Seconds that the last one may take.
+_LAST_LINE = 2.0
 
 # A process does one piece of work at a time.
 _now: List[str] = [""]
@@ -45,7 +47,8 @@ def telling(say: Optional[Say], every: float = EVERY, again: float = AGAIN) -> I
         yield
     finally:
         over.set()
-        teller.join()
+        # Whoever listened may be gone, and a line for him stuck: that holds nobody up.
+        teller.join(_LAST_LINE)
 
 
 def _tell(say: Say, over: threading.Event, every: float, again: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from ansible_collections.paas.hardening.plugins.module_utils._core.progress import EVERY, counted, so_far, telling
@@ -28,24 +29,24 @@ class Heard:
 
 
 def test_each_step_is_told_once_and_again_when_it_lasts() -> None:
-    heard = Heard()
+    heard, threads = Heard(), threading.active_count()
     with telling(heard, SOON, 10 * SOON):
         so_far("first")
         heard.wait(1)
         counted("objects", 5, 20)
         heard.wait(3)
     assert heard.lines == ["first", "objects: 5 of 20", "objects: 5 of 20"]
-    assert threading.active_count() == 1
+    assert threading.active_count() == threads
 
 
 def test_what_is_short_is_not_told_and_needs_nobody() -> None:
-    heard = Heard()
+    heard, threads = Heard(), threading.active_count()
     with telling(heard, EVERY):
         so_far("short")
     assert heard.lines == []
     with telling(None):
         counted("objects", 5)
-        assert threading.active_count() == 1
+        assert threading.active_count() == threads
 
 
 def test_work_goes_on_when_nobody_can_hear_it() -> None:
@@ -73,3 +74,18 @@ def test_nothing_is_left_of_the_work_before() -> None:
         so_far("new")
         heard.wait(2)
     assert heard.lines == ["old", "new"]
+
+
+def test_a_line_that_is_stuck_holds_nobody_up() -> None:
+    stuck, free = threading.Event(), threading.Event()
+
+    def hang(_line: str) -> None:
+        stuck.set()
+        free.wait(60)
+
+    begun = time.monotonic()
+    with telling(hang, SOON):
+        so_far("anything")
+        assert stuck.wait(10)
+    assert time.monotonic() - begun < 30
+    free.set()
